@@ -249,7 +249,7 @@ impl Drop for Revocation {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
             // The waiting side may have given up already.
-            drop(done.try_send(()));
+            let _ = done.try_send(());
         }
     }
 }
