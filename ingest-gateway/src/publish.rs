@@ -1,0 +1,105 @@
+//! Hands encoded events to the log, in order, and waits for all acknowledgements together, within bounded time.
+//! A receipt exists only when the log has every event durably.
+
+use crate::metrics::{PUBLISH_DURATION, PUBLISHED};
+use bytes::Bytes;
+use event_log::{AppendError, Log, Position, Receipt, Record};
+use metrics::{counter, histogram};
+use schemas::AgentEvent;
+use schemas::codec::{WireForm, encode_event};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Header that names the log's epoch, decimal.
+pub const EPOCH_HEADER: &str = "epoch";
+/// Header that carries the W3C trace context.
+pub const TRACEPARENT_HEADER: &str = "traceparent";
+/// Header that carries the request's id.
+pub const REQUEST_ID_HEADER: &str = "request-id";
+
+/// Why not every event of a request is in the log. Some may be: a retry with the same ids is counted once.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The log refused or lost one.
+    #[error("the log did not take an event")]
+    Append(#[from] AppendError),
+    /// The log was silent for too long.
+    #[error("the log did not acknowledge within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+}
+
+/// An event as the log will hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The agent's id: one agent's events stay in order.
+    pub key: Bytes,
+    /// Avro.
+    pub value: Bytes,
+}
+
+impl Encoded {
+    /// Encodes an event in that wire form.
+    pub fn of(event: &AgentEvent, form: WireForm) -> Self {
+        Self { key: Bytes::copy_from_slice(event.agent_id.as_bytes()), value: encode_event(event, form).into() }
+    }
+}
+
+/// What goes along with every record of a request.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The request's id.
+    pub request_id: Option<String>,
+    /// The request's trace context.
+    pub traceparent: Option<String>,
+}
+
+/// Appends to the events topic.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    log: Arc<dyn Log>,
+    topic: String,
+    epoch: u32,
+    within: Duration,
+}
+
+impl Publisher {
+    /// A publisher to that topic of that log.
+    pub fn new(log: Arc<dyn Log>, topic: String, epoch: u32, within: Duration) -> Self {
+        Self { log, topic, epoch, within }
+    }
+
+    /// Appends all events in order; `None` for no events.
+    pub async fn publish(&self, events: Vec<Encoded>, origin: &Origin) -> Result<Option<Receipt>, PublishError> {
+        let started = Instant::now();
+        let headers = self.headers(origin);
+        let mut acknowledgements = Vec::with_capacity(events.len());
+        for Encoded { key, value } in events {
+            acknowledgements.push(self.log.append(&self.topic, Record { key, value, headers: headers.clone() })?);
+        }
+        let positions = timeout(self.within, async {
+            let mut positions = Vec::with_capacity(acknowledgements.len());
+            for acknowledgement in acknowledgements {
+                let (partition, offset) = acknowledgement.await?;
+                positions.push(Position { epoch: self.epoch, partition, offset });
+            }
+            Ok::<_, AppendError>(positions)
+        });
+        let positions = positions.await.map_err(|_| PublishError::TimedOut(self.within))??;
+        counter!(PUBLISHED).increment(positions.len() as u64);
+        histogram!(PUBLISH_DURATION).record(started.elapsed().as_secs_f64());
+        Ok(Receipt::of(positions))
+    }
+
+    /// Whether the log can take events now.
+    pub async fn check(&self) -> Result<(), String> {
+        self.log.check().await.map_err(|e| e.to_string())
+    }
+
+    fn headers(&self, origin: &Origin) -> Vec<(String, Bytes)> {
+        let mut headers = vec![(EPOCH_HEADER.to_owned(), Bytes::from(self.epoch.to_string()))];
+        let optional = [(TRACEPARENT_HEADER, &origin.traceparent), (REQUEST_ID_HEADER, &origin.request_id)];
+        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Bytes::from(value.clone()?)))));
+        headers
+    }
+}
