@@ -1,1 +1,3 @@
+//! The `agent-tally` command.
+
 fn main() {}

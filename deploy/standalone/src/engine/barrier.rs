@@ -1,0 +1,122 @@
+//! Makes what the store has taken durable: an fsync of SQLite's write-ahead log.
+//!
+//! What is not in that file any more was moved to the database file, which SQLite fsyncs before it starts the
+//! log anew. The log is opened anew each time, and only the log: closing the database or its `-shm` file
+//! outside of SQLite would drop SQLite's locks.
+
+use futures::future::BoxFuture;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of the log's header.
+const HEADER_BYTES: usize = 32;
+/// Bytes of a frame's header.
+const FRAME_BYTES: usize = 24;
+
+/// The write-ahead log of the database file `path`.
+pub(super) fn write_ahead_log(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Calls that wait at the same time share an fsync that began after the last of them came.
+pub(super) fn barrier(log: PathBuf, record: Option<PathBuf>) -> Arc<dyn Fn() -> BoxFuture<'static, std::io::Result<()>> + Send + Sync> {
+    let shared = Arc::new(Shared { log, record, called: AtomicU64::new(0), covered: tokio::sync::Mutex::new(0) });
+    Arc::new(move || {
+        let shared = Arc::clone(&shared);
+        Box::pin(async move { shared.pass().await })
+    })
+}
+
+struct Shared {
+    log: PathBuf,
+    record: Option<PathBuf>,
+    called: AtomicU64,
+    /// The number of the last call that an fsync has covered.
+    covered: tokio::sync::Mutex<u64>,
+}
+
+impl Shared {
+    async fn pass(self: Arc<Self>) -> std::io::Result<()> {
+        let mine = self.called.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut covered = self.covered.lock().await;
+        if *covered >= mine {
+            return Ok(());
+        }
+        let covers = self.called.load(Ordering::SeqCst);
+        let shared = Arc::clone(&self);
+        let synced = tokio::task::spawn_blocking(move || sync(&shared.log, shared.record.as_deref())).await;
+        // Cancelled because the runtime ends: nothing was synced, and nothing is claimed.
+        let synced = synced.map_err(std::io::Error::other)?;
+        if let Err(error) = synced {
+            stop_the_process(&error);
+        }
+        *covered = covers;
+        Ok(())
+    }
+}
+
+/// After a failed fsync nobody knows what is on the disk, and a second one may claim success: only a restart,
+/// which replays from the last commit, is right. No destructor runs: none may write to these files now.
+fn stop_the_process(error: &std::io::Error) -> ! {
+    tracing::error!(%error, "fsync of the store failed; stopping, a restart replays from the last commit");
+    std::process::exit(74);
+}
+
+fn sync(log: &Path, record: Option<&Path>) -> std::io::Result<()> {
+    let file = match File::open(log) {
+        Ok(file) => file,
+        // Nothing was written since the store was opened or since SQLite closed it in order.
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let Some(record) = record else { return file.sync_all() };
+    // Read first: what is there before the fsync is durable after it.
+    let state = LogState::read(&file)?;
+    file.sync_all()?;
+    let text = serde_json::to_vec(&state)?;
+    let fresh = record.with_extension("new");
+    std::fs::write(&fresh, text)?;
+    std::fs::rename(&fresh, record)
+}
+
+/// What a power cut leaves of the write-ahead log: frames up to `length`, if its header still has these salts;
+/// else only the header, since everything older was moved to the database file and fsynced there.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+struct LogState {
+    salts: [u32; 2],
+    length: u64,
+}
+
+impl LogState {
+    fn read(mut file: &File) -> std::io::Result<Self> {
+        let mut header = [0; HEADER_BYTES];
+        file.seek(SeekFrom::Start(0))?;
+        if let Err(e) = file.read_exact(&mut header) {
+            return if e.kind() == ErrorKind::UnexpectedEof { Ok(Self { salts: [0; 2], length: 0 }) } else { Err(e) };
+        }
+        let page_bytes = u64::from(word(&header, 8));
+        let salts = [word(&header, 16), word(&header, 20)];
+        let end = file.metadata()?.len();
+        // Frames of an earlier round stay in the file behind the current ones; their salts differ.
+        let mut length = HEADER_BYTES as u64;
+        while length + FRAME_BYTES as u64 + page_bytes <= end {
+            let mut frame = [0; FRAME_BYTES];
+            file.seek(SeekFrom::Start(length))?;
+            file.read_exact(&mut frame)?;
+            if [word(&frame, 8), word(&frame, 12)] != salts {
+                break;
+            }
+            length += FRAME_BYTES as u64 + page_bytes;
+        }
+        Ok(Self { salts, length })
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.iter().skip(at).take(4).fold(0, |word, byte| word << 8 | u32::from(*byte))
+}
