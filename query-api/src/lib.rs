@@ -1,1 +1,125 @@
-//! Placeholder.
+//! Everything that is read: REST, SSE, WebSocket, the API's own description, and the built dashboard.
+//!
+//! Reads DynamoDB (history, hours, percentiles, raw events) and the log (live totals, the tail of raw events,
+//! committed offsets). Never writes events or rollups; the sessions of the sign-in page are service-kit's to write.
+//!
+//! A request passes [`router`] (who may ask), a file named after what is asked for ([`agents`], [`metrics`],
+//! [`series`], [`kpis`], [`events`], [`conversations`], [`receipts`], [`stream`]) and [`store`] or [`live_table`].
+
+mod agents;
+mod answer;
+mod config;
+mod conversations;
+mod cursor;
+mod dashboard;
+mod docs;
+mod events;
+mod kpis;
+pub mod live_table;
+mod metrics;
+mod openapi;
+mod parameters;
+mod receipts;
+mod router;
+mod series;
+mod session;
+mod shards;
+mod status;
+pub mod store;
+mod stream;
+mod tail;
+mod vitals;
+
+pub use config::QueryConfig;
+
+use crate::live_table::LiveTable;
+use crate::store::Store;
+use crate::tail::Tail;
+use aws_sdk_dynamodb::Client;
+use event_log::Log;
+use schemas::item::TableNames;
+use service_kit::admin::Readiness;
+use service_kit::auth::Authenticator;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the query API works with; made by the caller, so that the standalone binary and the tests start the real thing.
+#[derive(Debug)]
+pub struct QueryParts {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Client,
+    /// The store's tables.
+    pub tables: TableNames,
+    /// Who may read.
+    pub auth: Authenticator,
+    /// Where the service says what is not ready.
+    pub readiness: Readiness,
+    /// Ends the background work.
+    pub shutdown: CancellationToken,
+}
+
+/// What every handler sees.
+#[derive(Debug)]
+pub struct AppState {
+    /// The configuration.
+    pub config: QueryConfig,
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store, reading only.
+    pub store: Store,
+    /// Who may read.
+    pub auth: Authenticator,
+    /// Where the service says what is not ready.
+    pub readiness: Readiness,
+    /// Totals of agents and days, from the compacted topic.
+    pub live: Arc<LiveTable>,
+    /// Raw events as they are appended to the log.
+    pub tail: Arc<Tail>,
+    /// Ends streams and waiting requests.
+    pub shutdown: CancellationToken,
+}
+
+/// The running query API.
+#[derive(Clone, Debug)]
+pub struct QueryApi {
+    state: Arc<AppState>,
+}
+
+impl QueryApi {
+    /// Starts reading the live topic and the shard plans.
+    ///
+    /// Fails where the configuration cannot work or the store cannot be read.
+    pub async fn start(config: QueryConfig, parts: QueryParts) -> anyhow::Result<Self> {
+        config.validate()?;
+        let QueryParts { log, store, tables, auth, readiness, shutdown } = parts;
+        let store = Store::start(&config, store, tables, &log, shutdown.clone()).await?;
+        let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone());
+        let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone());
+        let state = AppState { config, log, store, auth, readiness, live, tail, shutdown };
+        Ok(Self { state: Arc::new(state) })
+    }
+
+    /// Every path of the API and, where configured, the dashboard; without the layers that all services share and
+    /// without the health paths, which the binary adds once however many services it holds.
+    pub fn router(&self) -> axum::Router {
+        router::router(Arc::clone(&self.state))
+    }
+}
+
+/// Serves the query API, its health paths included, until `shutdown`.
+pub async fn serve(
+    config: QueryConfig,
+    http: &service_kit::http::HttpConfig,
+    parts: QueryParts,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let health = service_kit::admin::router(parts.readiness.clone());
+    let api = QueryApi::start(config, parts).await?;
+    let router = service_kit::http::layered(api.router().merge(health), "query-api", http);
+    service_kit::http::serve(listener, router, shutdown).await?;
+    Ok(())
+}

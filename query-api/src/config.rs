@@ -1,0 +1,80 @@
+//! Configuration of the query API. Flags win over environment variables; both win over defaults.
+
+use anyhow::ensure;
+use clap::Args;
+use schemas::MessageType;
+use std::path::PathBuf;
+
+/// What the query API is told.
+#[derive(Args, Clone, Debug)]
+pub struct QueryConfig {
+    /// Topic of the accepted events.
+    #[arg(skip = String::from("agent-events"))]
+    pub topic_events: String,
+    /// Topic of the live totals.
+    #[arg(skip = String::from("agent-metrics"))]
+    pub topic_metrics: String,
+    /// Topic of the dead letters.
+    #[arg(skip = String::from("agent-events-dead"))]
+    pub topic_dead: String,
+    /// The aggregators' consumer group: its committed offsets say what is counted.
+    #[arg(skip = String::from("agent-tally-aggregator"))]
+    pub group: String,
+    /// Epoch of the log.
+    #[arg(skip)]
+    pub epoch: u32,
+    /// Days, today included, that the live table holds in memory; the compacted topic must keep one more.
+    #[arg(long, env = "LIVE_DAYS", default_value_t = 7)]
+    pub live_days: u32,
+    /// Types that MessageTypeIndex holds; the same as the aggregator's.
+    #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
+    pub indexed_message_types: Vec<MessageType>,
+    /// Directory of the built dashboard; nothing is served where absent.
+    #[arg(long, env = "DASHBOARD_DIR")]
+    pub dashboard_dir: Option<PathBuf>,
+    /// Requests to the store under way at once, over all requests to this process.
+    #[arg(long, env = "QUERY_STORE_REQUESTS", default_value_t = 64)]
+    pub store_requests: usize,
+    /// Open streams (SSE and WebSocket) at once.
+    #[arg(long, env = "QUERY_STREAMS", default_value_t = 1_000)]
+    pub streams: usize,
+    /// Minutes without an event after which an agent counts as silent.
+    #[arg(long, env = "AGENT_SILENT_MINUTES", default_value_t = 60)]
+    pub agent_silent_minutes: u32,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self {
+            topic_events: "agent-events".into(),
+            topic_metrics: "agent-metrics".into(),
+            topic_dead: "agent-events-dead".into(),
+            group: "agent-tally-aggregator".into(),
+            epoch: 0,
+            live_days: 7,
+            indexed_message_types: vec![MessageType::Error, MessageType::Feedback],
+            dashboard_dir: None,
+            store_requests: 64,
+            streams: 1_000,
+            agent_silent_minutes: 60,
+        }
+    }
+}
+
+impl QueryConfig {
+    /// Refuses values that cannot work.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!((2..=90).contains(&self.live_days), "LIVE_DAYS must be 2 to 90");
+        ensure!((1..=4_096).contains(&self.store_requests), "QUERY_STORE_REQUESTS must be 1 to 4096");
+        ensure!((1..=100_000).contains(&self.streams), "QUERY_STREAMS must be 1 to 100000");
+        ensure!((1..=44_640).contains(&self.agent_silent_minutes), "AGENT_SILENT_MINUTES must be 1 to 44640");
+        if let Some(directory) = &self.dashboard_dir {
+            ensure!(directory.join("index.html").is_file(), "DASHBOARD_DIR has no index.html: {}", directory.display());
+        }
+        Ok(())
+    }
+}
+
+fn parse_message_type(name: &str) -> Result<MessageType, String> {
+    MessageType::parse(name).ok_or_else(|| format!("unknown message type {name:?}"))
+}

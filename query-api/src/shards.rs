@@ -1,0 +1,109 @@
+//! What must be known to find things: over how many keys an agent's raw events are spread, and how many log
+//! partitions have written fleet items. Read from the control table and the log, kept fresh in the background.
+
+use crate::store::{StoreError, failure};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use event_log::Log;
+use schemas::item::{ID, KIND, ShardPlan, TableNames, kind, s};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often all this is read again. A plan is set at least 15 minutes ahead, and partitions are added by hand.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// The last state read.
+#[derive(Clone, Debug)]
+pub(crate) struct Shards {
+    known: Arc<RwLock<Known>>,
+    log: Arc<dyn Log>,
+    topic: String,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    plans: HashMap<String, Vec<ShardPlan>>,
+    partitions: u32,
+}
+
+impl Shards {
+    /// Reads once, then again and again until `shutdown`.
+    pub(crate) async fn start(
+        store: Client,
+        tables: TableNames,
+        log: Arc<dyn Log>,
+        topic: String,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let shards = Self { known: Arc::default(), log, topic };
+        shards.refresh(&store, &tables).await?;
+        let kept = shards.clone();
+        tokio::spawn(async move {
+            while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
+                if let Err(error) = kept.refresh(&store, &tables).await {
+                    tracing::warn!(%error, "cannot read the shard plans, keeping the last ones");
+                }
+            }
+        });
+        Ok(shards)
+    }
+
+    /// The plans of one agent.
+    pub(crate) fn plans_of(&self, agent_id: &str) -> Vec<ShardPlan> {
+        self.known.read().map(|known| known.plans.get(agent_id).cloned().unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Number of partitions that may have fleet items: the log's, or more where an older epoch's topic had more.
+    pub(crate) async fn fleet_partitions(&self) -> u32 {
+        let known = self.known.read().map_or(1, |known| known.partitions);
+        // Partitions may be added while we run, and their events count from then on. While the log does not
+        // answer, what was known is the best there is.
+        let now = self.log.partitions(&self.topic).await.unwrap_or(known);
+        known.max(now).max(1)
+    }
+
+    async fn refresh(&self, store: &Client, tables: &TableNames) -> Result<(), StoreError> {
+        let mut plans: HashMap<String, Vec<ShardPlan>> = HashMap::new();
+        for item in control_items(store, tables, kind::SHARD_PLAN).await? {
+            if let Some((agent, plan)) = plan_of(&item) {
+                plans.entry(agent).or_default().push(plan);
+            }
+        }
+        let counted = control_items(store, tables, kind::CHECKPOINT).await?.iter().filter_map(partition_of).max().map_or(0, |p| p + 1);
+        let partitions = self.log.partitions(&self.topic).await.unwrap_or(0).max(counted);
+        if let Ok(mut known) = self.known.write() {
+            known.plans = plans;
+            known.partitions = partitions.max(known.partitions);
+        }
+        Ok(())
+    }
+}
+
+fn plan_of(item: &HashMap<String, AttributeValue>) -> Option<(String, ShardPlan)> {
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<i64>().ok();
+    let agent = item.get("agent_id")?.as_s().ok()?;
+    Some((agent.clone(), ShardPlan { from: number("from")?, shards: u32::try_from(number("shards")?).ok()? }))
+}
+
+fn partition_of(checkpoint: &HashMap<String, AttributeValue>) -> Option<u32> {
+    checkpoint.get(ID)?.as_s().ok()?.rsplit(':').next()?.parse().ok()
+}
+
+async fn control_items(store: &Client, tables: &TableNames, kind: &str) -> Result<Vec<HashMap<String, AttributeValue>>, StoreError> {
+    let mut pages = store
+        .query()
+        .table_name(&tables.control)
+        .key_condition_expression("#k = :k")
+        .expression_attribute_names("#k", KIND)
+        .expression_attribute_values(":k", s(kind))
+        .into_paginator()
+        .items()
+        .send();
+    let mut items = Vec::new();
+    while let Some(item) = pages.next().await {
+        items.push(item.map_err(|error| failure("Query", &error))?);
+    }
+    Ok(items)
+}
