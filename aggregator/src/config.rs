@@ -3,7 +3,6 @@
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use schemas::MessageType;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the aggregator is told.
@@ -48,9 +47,9 @@ pub struct AggregatorConfig {
     /// For tests: `point=probability,…`; the process aborts there.
     #[arg(long, env = "AGENT_TALLY_FAILPOINTS", hide = true)]
     pub failpoints: Option<String>,
-    /// Prices of models that replace or extend the built-in ones; see `schemas/data/prices.json` for the form.
-    #[arg(skip)]
-    pub price_table: Option<PathBuf>,
+    /// Confluent-compatible schema registry; without it records carry Avro single-object encoding.
+    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
+    pub schema_registry_url: Option<String>,
 }
 
 /// Name of the aggregators' consumer group; the receipts ask for its committed offsets.
@@ -72,7 +71,7 @@ impl Default for AggregatorConfig {
             accept_loss: false,
             drain_seconds: 8,
             failpoints: None,
-            price_table: None,
+            schema_registry_url: None,
         }
     }
 }

@@ -9,8 +9,21 @@
 //!
 //! It serves no HTTP but health and metrics, and it never edits what it has inserted.
 
+pub mod announce;
+pub mod checkpoint;
+pub mod commit;
 pub mod config;
+mod consume;
+pub mod dead_letter;
+pub mod decode;
 pub mod failpoint;
+pub mod flush;
+pub mod fold;
+pub mod insert;
+mod measure;
+pub mod partition;
+pub mod shards;
+pub mod store;
 pub mod tables;
 
 pub use config::{AggregatorConfig, Cadence, GROUP};
@@ -51,7 +64,11 @@ impl std::fmt::Debug for AggregatorParts {
 /// Runs until `shutdown`, then finishes and commits what it began. An error means that it must not go on.
 pub async fn run(config: AggregatorConfig, parts: AggregatorParts, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.validate()?;
-    drop(parts);
-    shutdown.cancelled().await;
-    Ok(())
+    check_tables(&parts.store, &parts.tables).await?;
+    let decoder = decode::Decoder::new(config.schema_registry_url.as_deref());
+    let wire_form = match &config.schema_registry_url {
+        Some(url) => schemas::codec::WireForm::Confluent(decode::register_totals(url, &config.topic_metrics).await?),
+        None => schemas::codec::WireForm::SingleObject,
+    };
+    consume::consume(config, parts, decoder, wire_form, shutdown).await
 }

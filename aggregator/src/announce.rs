@@ -1,0 +1,34 @@
+//! Publishes the new totals of an agent's day to the compacted topic that the live tables read.
+
+use event_log::{AppendError, Log, Record};
+use schemas::AgentTotals;
+use schemas::codec::{WireForm, encode_totals};
+use schemas::item::{MetricKey, Period, Subject};
+use schemas::rollup::Rollup;
+use schemas::time::now_micros;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The record of a day item's totals; `None` for any other item.
+pub fn totals_record(key: &MetricKey, rollup: &Rollup, form: WireForm) -> Option<Record> {
+    let (Subject::Agent(agent), Period::Day(day)) = (&key.subject, key.period) else { return None };
+    let totals = AgentTotals::of(agent, day, rollup, now_micros());
+    Some(Record { key: totals.key().into(), value: encode_totals(&totals, form).into(), headers: Vec::new() })
+}
+
+/// Publishes until the log acknowledges: nothing is committed before, so there is nothing else to do but wait.
+pub(crate) async fn publish_until_acknowledged(log: &Arc<dyn Log>, topic: &str, record: Record) {
+    let mut wait = Duration::from_millis(50);
+    loop {
+        let outcome = match log.append(topic, record.clone()) {
+            Ok(acknowledgement) => acknowledgement.await.map(drop),
+            Err(e) => Err(e),
+        };
+        let Err(error) = outcome else { return };
+        if !matches!(error, AppendError::BufferFull) {
+            tracing::warn!(topic, %error, "the log did not take a record, trying again");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}

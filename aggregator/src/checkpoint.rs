@@ -1,0 +1,217 @@
+//! Whether the log is still the one that was committed to, and where to go on in it.
+//!
+//! The control table keeps per partition the epoch, the log's id, the last committed position and that
+//! record's append time. A log that does not hold that record with that time (and has not merely trimmed it)
+//! is another log: going on would count wrong, so the aggregator refuses.
+
+use aws_sdk_dynamodb::Client;
+use event_log::{Assignment, Log, LogError};
+use schemas::item::{ID, KIND, TableNames, kind, n, s};
+use std::sync::Arc;
+
+/// The last committed position of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Epoch of the log.
+    pub epoch: u32,
+    /// The log's own id.
+    pub log_id: String,
+    /// The last committed position's offset.
+    pub offset: u64,
+    /// When that record was appended, ms since the epoch.
+    pub appended_at_ms: i64,
+}
+
+/// Why the aggregator must not go on with this log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The epoch went back.
+    #[error("{topic}/{partition}: LOG_EPOCH is {configured}, but epoch {counted} was counted already; set LOG_EPOCH={counted} or higher")]
+    EpochWentBack {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What is configured.
+        configured: u32,
+        /// What was counted.
+        counted: u32,
+    },
+    /// The log is not the one that was committed to.
+    #[error(
+        "{topic}/{partition}: this is not the log that was counted before ({why}); \
+         if the topic was created anew on purpose, raise LOG_EPOCH above {epoch} on the gateways and aggregators"
+    )]
+    AnotherLog {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The epoch that was counted.
+        epoch: u32,
+        /// What differs.
+        why: String,
+    },
+    /// The log could not answer, or has trimmed what was not counted.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The control table could not answer.
+    #[error("the control table did not answer")]
+    Store(#[source] anyhow::Error),
+}
+
+impl StartError {
+    /// Whether trying again later can help.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Log(e) => e.is_retryable(),
+            Self::Store(_) => true,
+            Self::EpochWentBack { .. } | Self::AnotherLog { .. } => false,
+        }
+    }
+}
+
+/// The checkpoints of one topic.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// The store.
+    pub store: Client,
+    /// Its tables.
+    pub tables: TableNames,
+    /// The topic.
+    pub topic: String,
+}
+
+impl Checkpoints {
+    /// The checkpoint of a partition.
+    pub async fn read(&self, partition: u32) -> anyhow::Result<Option<Checkpoint>> {
+        let answer = self
+            .store
+            .get_item()
+            .table_name(&self.tables.control)
+            .key(KIND, s(kind::CHECKPOINT))
+            .key(ID, s(self.id(partition)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(answer.item.and_then(|item| {
+            let number = |name: &str| item.get(name).and_then(|v| v.as_n().ok()).and_then(|v| v.parse::<i64>().ok());
+            Some(Checkpoint {
+                epoch: u32::try_from(number("epoch")?).ok()?,
+                log_id: item.get("log_id")?.as_s().ok()?.clone(),
+                offset: u64::try_from(number("offset")?).ok()?,
+                appended_at_ms: number("appended_at_ms")?,
+            })
+        }))
+    }
+
+    /// Writes a checkpoint, unless a later one is there already.
+    pub async fn write(&self, partition: u32, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let outcome = self
+            .store
+            .put_item()
+            .table_name(&self.tables.control)
+            .item(KIND, s(kind::CHECKPOINT))
+            .item(ID, s(self.id(partition)))
+            .item("epoch", n(checkpoint.epoch))
+            .item("log_id", s(&checkpoint.log_id))
+            .item("offset", n(checkpoint.offset))
+            .item("appended_at_ms", n(checkpoint.appended_at_ms))
+            .condition_expression("attribute_not_exists(#k) OR #e < :e OR (#e = :e AND #o < :o)")
+            .expression_attribute_names("#k", KIND)
+            .expression_attribute_names("#e", "epoch")
+            .expression_attribute_names("#o", "offset")
+            .expression_attribute_values(":e", n(checkpoint.epoch))
+            .expression_attribute_values(":o", n(checkpoint.offset))
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(e) if e.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Notes that events were lost with the operator's consent.
+    async fn record_loss(&self, partition: u32, from: u64, to: u64) -> anyhow::Result<()> {
+        self.store
+            .put_item()
+            .table_name(&self.tables.control)
+            .item(KIND, s("accepted_loss"))
+            .item(ID, s(format!("{}:{from}", self.id(partition))))
+            .item("from", n(from))
+            .item("to", n(to))
+            .item("at", s(schemas::time::format_micros(schemas::time::now_micros())))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    fn id(&self, partition: u32) -> String {
+        format!("{}:{partition}", self.topic)
+    }
+}
+
+/// Where to begin an assigned partition, or why not to.
+pub async fn starting_offset(
+    log: &Arc<dyn Log>,
+    checkpoints: &Checkpoints,
+    assignment: Assignment,
+    epoch: u32,
+    accept_loss: bool,
+) -> Result<u64, StartError> {
+    let (topic, partition) = (checkpoints.topic.clone(), assignment.partition);
+    let bounds = log.bounds(&topic, partition).await?;
+    let checkpoint = checkpoints.read(partition).await.map_err(StartError::Store)?;
+    let mut next = assignment.committed;
+    if let Some(checkpoint) = checkpoint {
+        if checkpoint.epoch > epoch {
+            return Err(StartError::EpochWentBack { topic, partition, configured: epoch, counted: checkpoint.epoch });
+        }
+        if checkpoint.epoch < epoch {
+            // A new epoch begins at its log's start, whatever the old one's group had committed.
+            return Ok(bounds.start);
+        }
+        if let Some(why) = difference(log, &topic, partition, &checkpoint).await? {
+            return Err(StartError::AnotherLog { topic, partition, epoch, why });
+        }
+        next = next.or(Some(checkpoint.offset + 1));
+    }
+    // Earliest only for a group that never committed.
+    let Some(next) = next else { return Ok(bounds.start) };
+    if next > bounds.end {
+        return Err(LogError::BeyondEnd { topic, partition, committed: next, end: bounds.end }.into());
+    }
+    if next < bounds.start {
+        if !accept_loss {
+            return Err(LogError::Trimmed { topic, partition, committed: next, start: bounds.start }.into());
+        }
+        tracing::error!(partition, from = next, to = bounds.start, "going on without events that were trimmed before they were counted");
+        checkpoints.record_loss(partition, next, bounds.start).await.map_err(StartError::Store)?;
+        return Ok(bounds.start);
+    }
+    Ok(next)
+}
+
+/// What tells this log from the one of the checkpoint.
+async fn difference(log: &Arc<dyn Log>, topic: &str, partition: u32, checkpoint: &Checkpoint) -> Result<Option<String>, LogError> {
+    let id = log.id().await?;
+    if id != checkpoint.log_id {
+        return Ok(Some(format!("its id is {id}, not {}", checkpoint.log_id)));
+    }
+    let bounds = log.bounds(topic, partition).await?;
+    if checkpoint.offset >= bounds.end {
+        return Ok(Some(format!("it ends at {}, before the counted offset {}", bounds.end, checkpoint.offset)));
+    }
+    if checkpoint.offset < bounds.start {
+        return Ok(None);
+    }
+    match log.record_at(topic, partition, checkpoint.offset).await? {
+        Some(record) if record.appended_at_ms == checkpoint.appended_at_ms => Ok(None),
+        Some(record) => Ok(Some(format!(
+            "offset {} was appended at {} ms, not at {} ms",
+            checkpoint.offset, record.appended_at_ms, checkpoint.appended_at_ms
+        ))),
+        None => Ok(Some(format!("offset {} is missing", checkpoint.offset))),
+    }
+}

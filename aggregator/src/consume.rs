@@ -1,0 +1,613 @@
+//! Drives the partitions: takes records from the log, carries out what [`crate::partition`] decides, commits.
+//!
+//! One task per partition; each owns its [`Partition`] and everything that is under way for it, so giving a
+//! partition up is dropping the task. Reading is paused on memory, never on time: the group's member keeps
+//! answering however slow the store is.
+
+use crate::checkpoint::{Checkpoint, Checkpoints, StartError, starting_offset};
+use crate::commit::Finished;
+use crate::config::{AggregatorConfig, Cadence};
+use crate::decode::Decoder;
+use crate::failpoint::{Failpoints, Point};
+use crate::flush::ItemUpdate;
+use crate::insert::{InsertError, Inserter};
+use crate::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
+use crate::shards::ShardPlans;
+use crate::store::{MetricsStore, StoreError, Updated};
+use crate::{AggregatorParts, Barrier, announce, dead_letter, measure};
+use anyhow::Context;
+use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use schemas::AgentEvent;
+use schemas::codec::WireForm;
+use schemas::item::{MetricKey, Period, Subject};
+use schemas::rollup::Rollup;
+use schemas::users::UserSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::JoinMap;
+
+/// How often a checkpoint is written at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
+
+/// Consumes until `shutdown`, then drains. An error means that the aggregator must not go on.
+pub(crate) async fn consume(
+    config: AggregatorConfig,
+    parts: AggregatorParts,
+    decoder: Decoder,
+    wire_form: WireForm,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let shard_plans = ShardPlans::start(parts.store.clone(), parts.tables.clone(), shutdown.clone()).await?;
+    let consumer = Arc::clone(&parts.log).join(&config.group, &config.topic_events).context("cannot join the consumer group")?;
+    let log_id = await_log_id(&parts.log, &shutdown).await?;
+    let checkpoints = Checkpoints { store: parts.store.clone(), tables: parts.tables.clone(), topic: config.topic_events.clone() };
+    let guards = Guards::default();
+    let shared = Arc::new(Shared {
+        inserter: Inserter {
+            store: parts.store.clone(),
+            tables: parts.tables.clone(),
+            epoch: config.epoch,
+            indexed_types: config.indexed_message_types.clone(),
+            shard_plans,
+            guards,
+        },
+        metrics: MetricsStore { store: parts.store.clone(), tables: parts.tables.clone(), epoch: config.epoch, guards },
+        failpoints: Failpoints::parse(config.failpoints.as_deref().unwrap_or_default())?,
+        committer: consumer.committer(),
+        log: Arc::clone(&parts.log),
+        barrier: parts.barrier.clone().into(),
+        room: Notify::new(),
+        config,
+        checkpoints,
+        log_id,
+        decoder,
+        wire_form,
+        guards,
+    });
+    parts.readiness.set("aggregator", Ok(()));
+    Group { shared, consumer, workers: HashMap::new(), tasks: JoinMap::new() }.run(shutdown).await
+}
+
+async fn await_log_id(log: &Arc<dyn Log>, shutdown: &CancellationToken) -> anyhow::Result<String> {
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match log.id().await {
+            Ok(id) => return Ok(id),
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "waiting for the log");
+                if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    anyhow::bail!("stopped while waiting for the log");
+                }
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// What every partition's task works with.
+#[derive(Debug)]
+struct Shared {
+    config: AggregatorConfig,
+    inserter: Inserter,
+    metrics: MetricsStore,
+    checkpoints: Checkpoints,
+    failpoints: Failpoints,
+    committer: Arc<dyn Committer>,
+    log: Arc<dyn Log>,
+    log_id: String,
+    barrier: BarrierOption,
+    decoder: Decoder,
+    wire_form: WireForm,
+    guards: Guards,
+    room: Notify,
+}
+
+/// A barrier that can be printed.
+struct BarrierOption(Option<Barrier>);
+
+impl std::fmt::Debug for BarrierOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Barrier({})", self.0.is_some())
+    }
+}
+
+impl From<Option<Barrier>> for BarrierOption {
+    fn from(barrier: Option<Barrier>) -> Self {
+        Self(barrier)
+    }
+}
+
+/// The group's member: hands records to the partitions' tasks and partitions back to the group.
+struct Group {
+    shared: Arc<Shared>,
+    consumer: Box<dyn GroupConsumer>,
+    workers: HashMap<u32, Worker>,
+    tasks: JoinMap<u32, anyhow::Result<()>>,
+}
+
+struct Worker {
+    inbox: mpsc::UnboundedSender<Message>,
+    weight: Arc<Weight>,
+    is_paused: bool,
+}
+
+/// Bytes that a partition holds: on their way to its task, and in its state.
+#[derive(Debug, Default)]
+struct Weight {
+    queued: AtomicUsize,
+    held: AtomicUsize,
+}
+
+impl Weight {
+    fn total(&self) -> usize {
+        self.queued.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed)
+    }
+}
+
+enum Message {
+    Records(Vec<LogRecord>),
+    /// Finish and commit what was begun, answer, end.
+    Drain(oneshot::Sender<()>),
+}
+
+impl Group {
+    async fn run(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => {
+                    let partitions: Vec<u32> = self.workers.keys().copied().collect();
+                    self.drain(&partitions).await;
+                    self.consumer.leave().await;
+                    return Ok(());
+                }
+                Some((partition, ended)) = self.tasks.join_next() => {
+                    self.workers.remove(&partition);
+                    match ended {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return Err(error.context(format!("partition {partition} cannot go on"))),
+                        Err(e) if e.is_cancelled() => {}
+                        Err(e) => anyhow::bail!("partition {partition} panicked: {e}"),
+                    }
+                }
+                () = shared.room.notified() => self.resume_where_there_is_room()?,
+                delivery = self.consumer.next() => match delivery {
+                    Ok(Delivery::Records(records)) => self.hand_over(records)?,
+                    Ok(Delivery::Assigned(assignments)) => self.begin(assignments, &shutdown).await?,
+                    Ok(Delivery::Revoked(revocation)) => self.revoke(revocation).await,
+                    Ok(Delivery::Lost(partitions)) => self.lose(&partitions),
+                    Err(error) if error.is_retryable() => {
+                        tracing::warn!(%error, "the log does not deliver");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    fn budget(&self) -> usize {
+        (self.shared.config.memory_mib << 20) / self.workers.len().max(1)
+    }
+
+    async fn begin(&mut self, assignments: Vec<Assignment>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        for assignment in assignments {
+            let Some(offset) = self.starting_offset(assignment, shutdown).await? else { return Ok(()) };
+            let (inbox, messages) = mpsc::unbounded_channel();
+            let weight = Arc::new(Weight::default());
+            let task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, Arc::clone(&weight));
+            tracing::info!(partition = assignment.partition, offset, "partition assigned");
+            self.tasks.spawn(assignment.partition, task.run(messages));
+            self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
+            self.consumer.begin(assignment.partition, offset)?;
+        }
+        Ok(())
+    }
+
+    /// `None` where the process shall stop meanwhile.
+    async fn starting_offset(&self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<u64>> {
+        let shared = &self.shared;
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let found = starting_offset(&shared.log, &shared.checkpoints, assignment, shared.config.epoch, shared.config.accept_loss);
+            match shutdown.run_until_cancelled(found).await {
+                None => return Ok(None),
+                Some(Ok(offset)) => return Ok(Some(offset)),
+                Some(Err(StartError::Log(e @ LogError::Trimmed { .. }))) => {
+                    return Err(anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them"));
+                }
+                Some(Err(e)) if !e.is_retryable() => return Err(e.into()),
+                Some(Err(error)) => {
+                    tracing::warn!(partition = assignment.partition, %error, "cannot begin a partition yet");
+                    if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                        return Ok(None);
+                    }
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, records: Vec<LogRecord>) -> Result<(), LogError> {
+        let budget = self.budget();
+        let mut by_partition: HashMap<u32, Vec<LogRecord>> = HashMap::new();
+        for record in records {
+            by_partition.entry(record.partition).or_default().push(record);
+        }
+        for (partition, records) in by_partition {
+            let Some(worker) = self.workers.get_mut(&partition) else { continue };
+            worker.weight.queued.fetch_add(records.iter().map(LogRecord::weight).sum(), Ordering::Relaxed);
+            // A task that ended is reported by join_next.
+            if worker.inbox.send(Message::Records(records)).is_ok() && !worker.is_paused && worker.weight.total() > budget {
+                worker.is_paused = true;
+                self.consumer.pause(partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resume_where_there_is_room(&mut self) -> Result<(), LogError> {
+        let budget = self.budget();
+        for (partition, worker) in &mut self.workers {
+            if worker.is_paused && worker.weight.total() < budget / 2 {
+                worker.is_paused = false;
+                self.consumer.resume(*partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn revoke(&mut self, revocation: Revocation) {
+        tracing::info!(partitions = ?revocation.partitions, "partitions revoked");
+        let partitions = revocation.partitions.clone();
+        self.drain(&partitions).await;
+        revocation.done();
+    }
+
+    /// Lets partitions finish what they began, within the time that is allowed, and ends their tasks.
+    async fn drain(&mut self, partitions: &[u32]) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(self.shared.config.drain_seconds);
+        let mut finished = Vec::new();
+        for partition in partitions {
+            if let Some(worker) = self.workers.remove(partition) {
+                let (done, is_done) = oneshot::channel();
+                if worker.inbox.send(Message::Drain(done)).is_ok() {
+                    finished.push(is_done);
+                }
+            }
+        }
+        if tokio::time::timeout_at(deadline, futures::future::join_all(finished)).await.is_err() {
+            tracing::warn!(?partitions, "partitions were given up before all they had begun was finished; it will be replayed");
+        }
+        self.lose(partitions);
+    }
+
+    fn lose(&mut self, partitions: &[u32]) {
+        for partition in partitions {
+            self.workers.remove(partition);
+            self.tasks.abort(partition);
+        }
+    }
+}
+
+/// What has been done for a partition.
+enum Done {
+    Inserted(Vec<u64>, Result<Vec<(u64, InsertOutcome)>, InsertError>),
+    Read(MetricKey, Result<Option<Rollup>, StoreError>),
+    Updated(MetricKey, Box<ItemUpdate>, Result<Updated, StoreError>),
+    Announced(MetricKey),
+    United(MetricKey, Vec<u64>, Result<UserSet, StoreError>),
+    Registered(u64, Result<(), StoreError>),
+    DeadLettered(u64),
+    Committed(Finished, anyhow::Result<Committed>),
+}
+
+enum Committed {
+    Yes,
+    Later,
+    NotHeld,
+}
+
+/// One partition's task.
+struct PartitionTask {
+    shared: Arc<Shared>,
+    id: u32,
+    state: Partition,
+    weight: Arc<Weight>,
+    started: Instant,
+    doing: FuturesUnordered<BoxFuture<'static, Done>>,
+    committed: Option<u64>,
+    is_committing: bool,
+    last_commit: Option<Instant>,
+    last_checkpoint: Option<Instant>,
+    draining: Option<oneshot::Sender<()>>,
+    next_offset: u64,
+}
+
+impl PartitionTask {
+    fn new(shared: Arc<Shared>, id: u32, weight: Arc<Weight>) -> Self {
+        let state = Partition::new(PartitionConfig {
+            epoch: shared.config.epoch,
+            partition: id,
+            cadence: shared.config.flush_cadence,
+            retention: shared.config.event_retention(),
+            inserts_in_flight: shared.config.inserts_in_flight,
+            guards: shared.guards,
+        });
+        Self {
+            shared,
+            id,
+            state,
+            weight,
+            started: Instant::now(),
+            doing: FuturesUnordered::new(),
+            committed: None,
+            is_committing: false,
+            last_commit: None,
+            last_checkpoint: None,
+            draining: None,
+            next_offset: 0,
+        }
+    }
+
+    async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) -> anyhow::Result<()> {
+        loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                message = messages.recv(), if self.draining.is_none() => match message {
+                    Some(Message::Records(records)) => self.take(records).await?,
+                    Some(Message::Drain(done)) => {
+                        self.state.drain();
+                        self.draining = Some(done);
+                    }
+                    None => return Ok(()),
+                },
+                Some(done) = self.doing.next(), if !self.doing.is_empty() => {
+                    if !self.done(done)? {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            self.advance();
+            if self.draining.is_some() && self.state.unfinished() == 0 && self.is_all_committed() {
+                if let Some(done) = self.draining.take() {
+                    // The waiting side may have given up already.
+                    let _ = done.send(());
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn wake_at(&self) -> Instant {
+        let mut wake = Instant::now() + Duration::from_secs(1);
+        if let Some(due) = self.state.next_due() {
+            wake = wake.min(self.started + Duration::from_millis(due));
+        }
+        if !self.is_committing && !self.is_all_committed() {
+            wake = wake.min(self.last_commit.map_or(self.started, |t| t + self.commit_interval()));
+        }
+        wake
+    }
+
+    fn is_all_committed(&self) -> bool {
+        self.state.finished().is_none_or(|f| self.committed == Some(f.offset))
+    }
+
+    fn commit_interval(&self) -> Duration {
+        Duration::from_millis(if self.shared.config.flush_cadence == Cadence::Fresh { 25 } else { 100 })
+    }
+
+    /// Carries on after any change.
+    fn advance(&mut self) {
+        let now = self.now();
+        for command in self.state.tick(now) {
+            self.carry_out(command);
+        }
+        self.commit_if_due();
+        let held = self.state.weight();
+        self.weight.held.store(held, Ordering::Relaxed);
+        self.shared.room.notify_one();
+        measure::memory(self.id, self.weight.total());
+        let behind = self.state.oldest_unfinished_ms().map_or(0.0, |ms| (schemas::time::now_micros() / 1_000 - ms) as f64 / 1e3);
+        measure::lag(self.id, self.state.unfinished() as u64, behind);
+    }
+
+    async fn take(&mut self, records: Vec<LogRecord>) -> anyhow::Result<()> {
+        for record in records {
+            self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
+            // After a seek a batch from before it may still come.
+            if record.offset < self.next_offset {
+                continue;
+            }
+            self.next_offset = record.offset + 1;
+            self.check_epoch(&record)?;
+            let decoded: Result<AgentEvent, DeadReason> = self.shared.decoder.decode(&record).await;
+            self.state.record(Arc::new(record), decoded);
+        }
+        Ok(())
+    }
+
+    /// Gateways stamp their epoch into each record; another one means that gateway and aggregator disagree
+    /// about which log this is.
+    fn check_epoch(&self, record: &LogRecord) -> anyhow::Result<()> {
+        let Some(stamped) = record.header("epoch") else { return Ok(()) };
+        let ours = self.shared.config.epoch.to_string();
+        anyhow::ensure!(
+            stamped.as_ref() == ours.as_bytes(),
+            "offset {} carries epoch {:?}, but LOG_EPOCH is {ours}: set the same LOG_EPOCH on gateways and aggregators",
+            record.offset,
+            String::from_utf8_lossy(stamped)
+        );
+        Ok(())
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        let (shared, partition) = (Arc::clone(&self.shared), self.id);
+        let doing: BoxFuture<'static, Done> = match command {
+            Command::Insert(insertions) => Box::pin(async move {
+                let outcome = shared.inserter.insert(partition, &insertions).await;
+                shared.failpoints.hit(Point::AfterInsert);
+                Done::Inserted(insertions.iter().map(|i| i.offset).collect(), outcome)
+            }),
+            Command::Read(key) => Box::pin(async move {
+                let item = shared.metrics.read(&key).await;
+                Done::Read(key, item)
+            }),
+            Command::Update(key, update) => Box::pin(async move {
+                let is_announced = matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
+                let updated = shared.metrics.update(&key, partition, &update, is_announced).await;
+                shared.failpoints.hit(Point::AfterUpdate);
+                Done::Updated(key, update, updated)
+            }),
+            Command::Announce(key, totals) => Box::pin(async move {
+                if let Some(record) = announce::totals_record(&key, &totals, shared.wire_form) {
+                    announce::publish_until_acknowledged(&shared.log, &shared.config.topic_metrics, record).await;
+                }
+                shared.failpoints.hit(Point::AfterAnnounce);
+                Done::Announced(key)
+            }),
+            Command::Unite(key, hashes) => Box::pin(async move {
+                let set = shared.metrics.unite(&key, &hashes).await;
+                Done::United(key, hashes, set)
+            }),
+            Command::Register(agent, first_seen, offset) => Box::pin(async move {
+                let mut wait = Duration::from_millis(50);
+                loop {
+                    match shared.metrics.register(&agent, first_seen).await {
+                        Err(StoreError::Passing(_)) => tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await,
+                        outcome => return Done::Registered(offset, outcome),
+                    }
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }),
+            Command::DeadLetter(record, reason) => Box::pin(async move {
+                tracing::warn!(partition, offset = record.offset, reason = reason.reason, stage = reason.stage, "dead letter");
+                measure::dead_letter(reason.reason);
+                let letter = dead_letter::dead_letter(&record, shared.config.epoch, &reason);
+                announce::publish_until_acknowledged(&shared.log, &shared.config.topic_dead, letter).await;
+                Done::DeadLettered(record.offset)
+            }),
+        };
+        self.doing.push(doing);
+    }
+
+    /// Tells the state what was done; `false` where the partition is held by another consumer now.
+    fn done(&mut self, done: Done) -> anyhow::Result<bool> {
+        let state = &mut self.state;
+        match done {
+            Done::Inserted(_, Ok(outcomes)) => {
+                for (_, outcome) in &outcomes {
+                    measure::outcome(kind_of(outcome), 1);
+                }
+                state.inserted(outcomes);
+            }
+            Done::Inserted(offsets, Err(error)) => {
+                return Err(anyhow::Error::new(error).context(format!("inserts of offsets {:?}", offsets.first().zip(offsets.last()))));
+            }
+            Done::Read(key, Ok(item)) => state.item_read(&key, item),
+            Done::Updated(key, update, Ok(Updated::Applied(new))) => state.item_applied(&key, &update, new),
+            Done::Updated(key, _, Ok(Updated::Refused(old))) => state.item_refused(&key, old),
+            Done::Read(key, Err(StoreError::Passing(_))) | Done::Updated(key, _, Err(StoreError::Passing(_))) => state.item_failed(&key),
+            Done::Announced(key) => {
+                if let Some(oldest) = state.oldest_unfinished_ms() {
+                    measure::freshness((schemas::time::now_micros() / 1_000 - oldest) as f64 / 1e3);
+                }
+                state.announced(&key);
+            }
+            Done::United(key, _, Ok(set)) => state.united(&key, set),
+            Done::United(key, hashes, Err(StoreError::Passing(_))) => state.unite_failed(&key, &hashes),
+            Done::Registered(offset, Ok(())) => state.registered(offset),
+            Done::DeadLettered(offset) => state.dead_lettered(offset),
+            Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => return Err(e.into()),
+            Done::Committed(finished, outcome) => {
+                self.is_committing = false;
+                match outcome? {
+                    Committed::Yes => self.committed = Some(finished.offset),
+                    Committed::Later => {}
+                    Committed::NotHeld => {
+                        tracing::info!(partition = self.id, "the partition is held by another consumer");
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn commit_if_due(&mut self) {
+        let Some(finished) = self.state.finished() else { return };
+        let is_due = self.draining.is_some() || self.last_commit.is_none_or(|at| at.elapsed() >= self.commit_interval());
+        if self.is_committing || self.committed == Some(finished.offset) || !is_due {
+            return;
+        }
+        let writes_checkpoint = self.draining.is_some() || self.last_checkpoint.is_none_or(|at| at.elapsed() >= CHECKPOINT_EVERY);
+        if writes_checkpoint {
+            self.last_checkpoint = Some(Instant::now());
+        }
+        self.is_committing = true;
+        self.last_commit = Some(Instant::now());
+        let (shared, partition) = (Arc::clone(&self.shared), self.id);
+        self.doing.push(Box::pin(async move {
+            let outcome = commit(&shared, partition, finished, writes_checkpoint).await;
+            Done::Committed(finished, outcome)
+        }));
+    }
+}
+
+/// Barrier, commit, checkpoint, in this order.
+async fn commit(shared: &Shared, partition: u32, finished: Finished, writes_checkpoint: bool) -> anyhow::Result<Committed> {
+    let started = Instant::now();
+    if let Some(barrier) = &shared.barrier.0
+        && shared.guards.barrier
+    {
+        barrier().await.context("the store's file cannot be synced")?;
+    }
+    shared.failpoints.hit(Point::BeforeCommit);
+    match shared.committer.commit(partition, finished.offset + 1).await {
+        Ok(()) => {}
+        Err(LogError::NotHeld(_)) => return Ok(Committed::NotHeld),
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(partition, %error, "cannot commit yet");
+            return Ok(Committed::Later);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    shared.failpoints.hit(Point::AfterCommit);
+    measure::commit(started);
+    if writes_checkpoint {
+        let checkpoint = Checkpoint {
+            epoch: shared.config.epoch,
+            log_id: shared.log_id.clone(),
+            offset: finished.offset,
+            appended_at_ms: finished.appended_at_ms,
+        };
+        if let Err(error) = shared.checkpoints.write(partition, &checkpoint).await {
+            tracing::warn!(partition, %error, "cannot write the checkpoint yet");
+        }
+    }
+    Ok(Committed::Yes)
+}
+
+fn kind_of(outcome: &InsertOutcome) -> &'static str {
+    match outcome {
+        InsertOutcome::New => "inserted",
+        InsertOutcome::Replay => "replayed",
+        InsertOutcome::Duplicate => "duplicate",
+        InsertOutcome::Conflict => "conflict",
+        InsertOutcome::Invalid(_) => "invalid",
+        InsertOutcome::Retry => "retried",
+    }
+}

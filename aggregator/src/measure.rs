@@ -1,0 +1,53 @@
+//! The aggregator's Prometheus metrics, spelled once.
+
+use metrics::{counter, gauge, histogram};
+use std::time::Instant;
+
+/// One request to the store.
+pub(crate) fn operation(name: &'static str, started: Instant, is_ok: bool) {
+    let result = if is_ok { "ok" } else { "error" };
+    histogram!("dynamodb_request_duration_seconds", "operation" => name, "result" => result).record(started.elapsed().as_secs_f64());
+}
+
+/// A request or statement that the store did not take.
+pub(crate) fn store_failure(operation: &'static str, code: &str) {
+    counter!("dynamodb_errors_total", "operation" => operation, "code" => code.to_owned()).increment(1);
+}
+
+/// Write units that the store reported.
+pub(crate) fn write_units(operation: &'static str, units: f64) {
+    // The counter takes whole numbers: count in hundredths and let the name say so would surprise; units are whole on writes.
+    counter!("dynamodb_write_units_total", "operation" => operation).increment(units.round().max(0.0) as u64);
+}
+
+/// What became of records.
+pub(crate) fn outcome(kind: &'static str, count: u64) {
+    counter!("aggregator_events_total", "outcome" => kind).increment(count);
+}
+
+/// A dead letter.
+pub(crate) fn dead_letter(reason: &'static str) {
+    counter!("aggregator_dead_letters_total", "reason" => reason).increment(1);
+}
+
+/// Time from the append of the oldest position of a flush until it was counted.
+pub(crate) fn freshness(seconds: f64) {
+    histogram!("aggregator_freshness_seconds").record(seconds.max(0.0));
+}
+
+/// Time of a commit, the barrier included.
+pub(crate) fn commit(started: Instant) {
+    histogram!("aggregator_commit_duration_seconds").record(started.elapsed().as_secs_f64());
+}
+
+/// How far a partition is behind.
+pub(crate) fn lag(partition: u32, records: u64, seconds: f64) {
+    let partition = partition.to_string();
+    gauge!("aggregator_lag_records", "partition" => partition.clone()).set(records as f64);
+    gauge!("aggregator_lag_seconds", "partition" => partition).set(seconds);
+}
+
+/// Bytes that unfinished positions of a partition hold.
+pub(crate) fn memory(partition: u32, bytes: usize) {
+    gauge!("aggregator_unfinished_bytes", "partition" => partition.to_string()).set(bytes as f64);
+}

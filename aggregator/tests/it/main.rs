@@ -1,0 +1,4 @@
+//! The aggregator's integration tests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod model;
