@@ -1,0 +1,131 @@
+//! Keeps the live table from the compacted topic: reads it from the start, again after every failure of the log,
+//! and says how far behind it is.
+
+use super::{Freshness, LiveTable};
+use crate::backoff::Backoff;
+use event_log::{Log, LogError, LogRecord, ReadFrom, Reader};
+use schemas::AgentTotals;
+use schemas::codec::decode_totals;
+use schemas::time::{day_of, now_micros};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often the distance to the topic's end is looked at, and the clock for a new day.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) async fn follow(table: Arc<LiveTable>, log: Arc<dyn Log>, topic: String, shutdown: CancellationToken) {
+    let follower = Follower { table, log, topic };
+    let mut backoff = Backoff::default();
+    loop {
+        let failure = tokio::select! {
+            () = shutdown.cancelled() => return,
+            failure = follower.read_on(&mut backoff) => failure,
+        };
+        tracing::warn!(error = %failure, topic = follower.topic, "the live table cannot read its topic; trying again");
+        metrics::counter!("live_table_interruptions_total").increment(1);
+        let trouble = Some(failure.to_string());
+        follower.table.freshness.send_modify(|f| *f = Freshness { lag_records: None, trouble, ..f.clone() });
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = backoff.pause() => {}
+        }
+        follower.table.turn_to(day_of(now_micros()));
+    }
+}
+
+struct Follower {
+    table: Arc<LiveTable>,
+    log: Arc<dyn Log>,
+    topic: String,
+}
+
+impl Follower {
+    /// Reads until the log fails.
+    async fn read_on(&self, backoff: &mut Backoff) -> LogError {
+        let mut reader = match Arc::clone(&self.log).read(&self.topic, ReadFrom::Start).await {
+            Ok(reader) => reader,
+            Err(error) => return error,
+        };
+        let mut next: Vec<u64> = Vec::new();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                records = reader.next() => match records {
+                    Ok(records) => {
+                        self.take(&records, &mut next, reader.as_ref());
+                        backoff.reset();
+                    }
+                    Err(error) => return error,
+                },
+                _ = look.tick() => {
+                    self.table.turn_to(day_of(now_micros()));
+                    if let Err(error) = self.look(&next, reader.as_ref()).await {
+                        tracing::debug!(%error, "the live table's distance to the topic's end is not known");
+                        self.table.freshness.send_modify(|f| f.lag_records = None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&self, records: &[LogRecord], next: &mut Vec<u64>, reader: &dyn Reader) {
+        let totals: Vec<AgentTotals> = records.iter().filter_map(understood).collect();
+        let changed = self.table.apply(&totals);
+        metrics::counter!("live_table_records_total").increment(records.len() as u64);
+        metrics::counter!("live_table_changes_total").increment(changed as u64);
+        for record in records {
+            let partition = record.partition as usize;
+            if next.len() <= partition {
+                next.resize(partition + 1, 0);
+            }
+            next[partition] = record.offset + 1;
+        }
+        let newest_ms = records.iter().map(|r| r.appended_at_ms).max().unwrap_or(0);
+        let is_caught_up = reader.is_caught_up();
+        self.table.freshness.send_modify(|f| {
+            f.as_of = f.as_of.max(newest_ms.saturating_mul(1_000).min(now_micros()));
+            f.is_caught_up |= is_caught_up;
+            f.trouble = None;
+        });
+    }
+
+    /// Compares what was read with the topic's end.
+    async fn look(&self, next: &[u64], reader: &dyn Reader) -> Result<(), LogError> {
+        let looked_at = now_micros();
+        let mut lag = 0;
+        for partition in 0..self.log.partitions(&self.topic).await? {
+            let bounds = self.log.bounds(&self.topic, partition).await?;
+            let read_to = next.get(partition as usize).copied().unwrap_or(0).max(bounds.start);
+            lag += bounds.end.saturating_sub(read_to);
+        }
+        metrics::gauge!("live_table_lag_records").set(lag as f64);
+        metrics::gauge!("live_table_rows").set(self.table.row_count() as f64);
+        let is_caught_up = reader.is_caught_up() || lag == 0;
+        self.table.freshness.send_modify(|f| {
+            f.lag_records = Some(lag);
+            f.is_caught_up |= is_caught_up;
+            f.trouble = None;
+            if lag == 0 {
+                f.as_of = f.as_of.max(looked_at);
+            }
+        });
+        Ok(())
+    }
+}
+
+fn understood(record: &LogRecord) -> Option<AgentTotals> {
+    if record.value.is_empty() {
+        return None;
+    }
+    match decode_totals(&record.value) {
+        Ok(totals) => Some(totals),
+        Err(error) => {
+            metrics::counter!("live_table_undecodable_total").increment(1);
+            tracing::warn!(%error, partition = record.partition, offset = record.offset, "totals in the live topic cannot be decoded");
+            None
+        }
+    }
+}
