@@ -31,7 +31,7 @@ need_java() {
     say "SKIP_REAL_ENGINES=1: the tests on Apache Kafka and DynamoDB Local are left out"
     return
   fi
-  have java || missing+=("$(first_package openjdk-21-jre-headless openjdk-17-jre-headless default-jre-headless)")
+  if ! have java; then refresh_packages; missing+=("$(first_package openjdk-21-jre-headless openjdk-17-jre-headless default-jre-headless)"); fi
   want mvn maven
 }
 
@@ -41,13 +41,18 @@ need_linters() {
   if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3 python3-venv); fi
 }
 
-# The first of these packages that the machine's release has.
+# The first of these packages that the machine's release can install.
 first_package() {
   local name
   for name in "$@"; do
-    if have apt-cache && apt-cache show "$name" >/dev/null 2>&1; then echo "$name"; return; fi
+    if have apt-cache && apt-cache policy "$name" 2>/dev/null | grep '^  Candidate: [^(]' >/dev/null; then echo "$name"; return; fi
   done
   echo "$1"
+}
+
+# Package lists, once and only where something may have to be installed.
+refresh_packages() {
+  if have apt-get && [ "$(id -u)" = 0 ] && [ -z "${refreshed:-}" ]; then apt-get update -qq && refreshed=1; fi
 }
 
 install_missing() {
@@ -63,7 +68,7 @@ install_missing() {
   export DEBIAN_FRONTEND=noninteractive
   local status=0
   # shellcheck disable=SC2086 # the list is meant to split
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $list >/dev/null; } || status=$?
+  { refresh_packages && apt-get install -y -qq --no-install-recommends $list >/dev/null; } || status=$?
   [ -z "$made" ] || rm -f "$policy"
   [ "$status" = 0 ] || fail "apt-get could not install: $list"
 }
