@@ -27,6 +27,11 @@ impl Backoff {
         tokio::time::sleep(pause).await;
     }
 
+    /// Whether it has failed for a while.
+    pub(crate) fn is_long(&self) -> bool {
+        self.next >= LONGEST
+    }
+
     /// It worked: the next pause is the shortest again.
     pub(crate) fn reset(&mut self) {
         self.next = FIRST;

@@ -1,0 +1,285 @@
+//! Raw events as they are appended to the log: one reader per process, started when the first watcher comes and
+//! stopped a while after the last went, whatever their number.
+//!
+//! Each event is decoded once, whoever wants it; memory is bounded for all watchers together (see [`watchers`]).
+//! Must not commit or count anything: what is shown here may be a repeat and may not be counted yet.
+
+mod replay;
+mod tailed;
+mod watchers;
+
+pub(crate) use tailed::{EventFilter, TailedEvent};
+pub use tailed::WatchedEvent;
+
+use crate::QueryConfig;
+use crate::backoff::Backoff;
+use event_log::{Log, LogError, ReadFrom};
+use replay::{Replay, Replayed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use watchers::{Bounds, Found, Watcher, Watchers};
+
+/// Events kept for all watchers.
+const KEPT_EVENTS: usize = 16_384;
+/// Bytes of those events.
+const KEPT_BYTES: usize = 16 << 20;
+/// Events that wait for one watcher.
+const QUEUE: usize = 1_000;
+/// Records that are read again for a watcher who comes back.
+const MOST_REPLAYED: u64 = 10_000;
+/// Watchers for whom records are read again at the same time.
+const REPLAYS: usize = 8;
+/// How long a watcher waits for the reader to start.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// How long the reader goes on without watchers.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// The tail of the events topic.
+#[derive(Debug)]
+pub struct Tail {
+    log: Arc<dyn Log>,
+    topic: String,
+    epoch: u32,
+    watchers: Mutex<Watchers>,
+    state: watch::Sender<TailState>,
+    wanted: Notify,
+    replays: Arc<Semaphore>,
+}
+
+/// Whether events arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TailState {
+    /// Nobody watches.
+    Idle,
+    /// They do.
+    Live,
+    /// The log cannot be read, and why; reading goes on where it stopped.
+    Interrupted(String),
+}
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub(crate) enum Tailed {
+    /// An event.
+    Event(Arc<TailedEvent>),
+    /// Events were lost.
+    Missed(MissedEvents),
+}
+
+/// Events that a watcher did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MissedEvents {
+    /// How many.
+    pub(crate) count: u64,
+    /// Whether only events that the watcher wanted were counted; else it is an upper bound.
+    pub(crate) is_exact: bool,
+}
+
+impl Tail {
+    /// A tail that begins to read when somebody watches.
+    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> Arc<Self> {
+        let bounds = Bounds { events: KEPT_EVENTS, bytes: KEPT_BYTES, queue: QUEUE };
+        let tail = Arc::new(Self {
+            log,
+            topic: config.topic_events.clone(),
+            epoch: config.epoch,
+            watchers: Mutex::new(Watchers::new(bounds, config.epoch)),
+            state: watch::Sender::new(TailState::Idle),
+            wanted: Notify::new(),
+            replays: Arc::new(Semaphore::new(REPLAYS)),
+        });
+        let reading = Arc::clone(&tail);
+        tokio::spawn(async move { shutdown.run_until_cancelled(reading.run()).await });
+        tail
+    }
+
+    /// Epoch of the log that the tail reads.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether events arrive.
+    pub(crate) fn state(&self) -> TailState {
+        self.state.borrow().clone()
+    }
+
+    /// Watches from now on, or, where it is not too long ago, from the offsets where the watcher was before.
+    pub(crate) async fn watch(self: &Arc<Self>, filter: EventFilter, resume: Option<Vec<u64>>) -> Result<EventWatch, LogError> {
+        let mut state = self.state.subscribe();
+        let deadline = Instant::now() + START_WITHIN;
+        loop {
+            {
+                let mut watchers = self.lock();
+                if *self.state.borrow() == TailState::Live {
+                    let to = watchers.next().to_vec();
+                    let watcher = watchers.add(filter);
+                    return Ok(EventWatch::new(Arc::clone(self), watcher, resume, to));
+                }
+            }
+            self.wanted.notify_one();
+            if tokio::time::timeout_at(deadline, state.changed()).await.is_err() {
+                let why = match self.state() {
+                    TailState::Interrupted(why) => why,
+                    _ => "it did not answer in time".into(),
+                };
+                return Err(LogError::Unavailable(why));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watchers> {
+        self.watchers.lock().expect("no panic while held")
+    }
+
+    async fn run(&self) {
+        loop {
+            self.wanted.notified().await;
+            if *self.state.borrow() != TailState::Idle {
+                continue;
+            }
+            let mut backoff = Backoff::default();
+            let mut is_begun = false;
+            while let Err(error) = self.follow(&mut is_begun, &mut backoff).await {
+                tracing::warn!(%error, topic = self.topic, "the tail of events is interrupted; trying again");
+                self.state.send_replace(TailState::Interrupted(error.to_string()));
+                backoff.pause().await;
+                if !is_begun && self.lock().is_empty() && backoff.is_long() {
+                    self.state.send_replace(TailState::Idle);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Reads until the log fails or nobody watches any more.
+    async fn follow(&self, is_begun: &mut bool, backoff: &mut Backoff) -> Result<(), LogError> {
+        if !*is_begun {
+            let ends = self.ends().await?;
+            self.lock().begin_at(ends);
+            *is_begun = true;
+        }
+        let next = self.lock().next().to_vec();
+        let from = ReadFrom::Offsets((0..).zip(next).collect());
+        let mut reader = Arc::clone(&self.log).read(&self.topic, from).await?;
+        self.state.send_replace(TailState::Live);
+        let mut last_watched = Instant::now();
+        let mut look = tokio::time::interval(LINGER / 6);
+        loop {
+            tokio::select! {
+                records = reader.next() => {
+                    let records = records?;
+                    backoff.reset();
+                    metrics::counter!("event_tail_records_total").increment(records.len() as u64);
+                    self.lock().take(&records);
+                }
+                _ = look.tick() => {
+                    let watchers = self.lock();
+                    if !watchers.is_empty() {
+                        last_watched = Instant::now();
+                    } else if last_watched.elapsed() >= LINGER {
+                        // Under the lock: a watcher who comes now starts the reader again.
+                        self.state.send_replace(TailState::Idle);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ends(&self) -> Result<Vec<u64>, LogError> {
+        let partitions = self.log.partitions(&self.topic).await?;
+        let mut ends = Vec::with_capacity(partitions as usize);
+        for partition in 0..partitions {
+            ends.push(self.log.bounds(&self.topic, partition).await?.end);
+        }
+        Ok(ends)
+    }
+}
+
+/// One watcher's view. Dropping it ends the watch.
+#[derive(Debug)]
+pub(crate) struct EventWatch {
+    tail: Arc<Tail>,
+    watcher: Arc<Watcher>,
+    missed: Option<MissedEvents>,
+    replay: Option<Replay>,
+    next: Vec<u64>,
+}
+
+impl EventWatch {
+    fn new(tail: Arc<Tail>, watcher: Arc<Watcher>, resume: Option<Vec<u64>>, to: Vec<u64>) -> Self {
+        let Some(mut from) = resume else { return Self { tail, watcher, missed: None, replay: None, next: to } };
+        // Partitions that the watcher has not heard of are read from now on.
+        from.truncate(to.len());
+        from.extend_from_slice(&to[from.len()..]);
+        let behind = from.iter().zip(&to).map(|(from, to)| to.saturating_sub(*from)).fold(0u64, u64::saturating_add);
+        if behind > MOST_REPLAYED {
+            let missed = Some(MissedEvents { count: behind, is_exact: false });
+            return Self { tail, watcher, missed, replay: None, next: to };
+        }
+        let replay = (behind > 0).then(|| Replay::new(&from, to));
+        Self { tail, watcher, missed: None, replay, next: from }
+    }
+
+    /// The next offset of each partition: everything before was told, or did not fit.
+    pub(crate) fn next_offsets(&self) -> &[u64] {
+        &self.next
+    }
+
+    /// Waits for the next thing to tell. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Tailed {
+        loop {
+            if let Some(missed) = self.missed.take() {
+                return Tailed::Missed(missed);
+            }
+            if let Some(replay) = &mut self.replay {
+                match replay.next(&self.tail, &self.watcher.filter).await {
+                    Replayed::Event(event) => return self.told(Arc::new(event)),
+                    Replayed::Missed(count) => return Tailed::Missed(MissedEvents { count, is_exact: false }),
+                    Replayed::Done => self.next = self.replay.take().map(Replay::into_end).unwrap_or_default(),
+                }
+            }
+            let arrived = self.watcher.arrived.notified();
+            let found = {
+                let watchers = self.tail.lock();
+                let found = watchers.next_of(&self.watcher);
+                if matches!(found, Found::Nothing) {
+                    // Whatever came up to here did not fit: a resumption need not look at it again.
+                    for (mine, told) in self.next.iter_mut().zip(watchers.next()) {
+                        *mine = (*mine).max(*told);
+                    }
+                }
+                found
+            };
+            match found {
+                Found::Event(event) if self.was_told(&event) => {}
+                Found::Event(event) => return self.told(event),
+                Found::Missed(count) => return Tailed::Missed(MissedEvents { count, is_exact: true }),
+                Found::Nothing => arrived.await,
+            }
+        }
+    }
+
+    fn told(&mut self, event: Arc<TailedEvent>) -> Tailed {
+        let partition = event.partition as usize;
+        if self.next.len() <= partition {
+            self.next.resize(partition + 1, 0);
+        }
+        self.next[partition] = event.offset + 1;
+        Tailed::Event(event)
+    }
+
+    /// Whether the watcher was told before it came back, by another replica whose reader was ahead.
+    fn was_told(&self, event: &TailedEvent) -> bool {
+        self.next.get(event.partition as usize).is_some_and(|next| event.offset < *next)
+    }
+}
+
+impl Drop for EventWatch {
+    fn drop(&mut self) {
+        self.tail.lock().remove(&self.watcher);
+    }
+}

@@ -1,0 +1,121 @@
+//! Reads a bounded stretch of the events topic again, for a watcher who comes back.
+
+use super::Tail;
+use super::tailed::{EventFilter, TailedEvent};
+use event_log::{LogError, LogRecord, ReadFrom, Reader};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// A replay that takes longer is given up.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A stretch of the topic, from where the watcher was to where it watches again.
+#[derive(Debug)]
+pub(super) struct Replay {
+    from: Vec<u64>,
+    to: Vec<u64>,
+    open: Option<(OwnedSemaphorePermit, Box<dyn Reader>)>,
+    found: VecDeque<TailedEvent>,
+    deadline: Instant,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Replayed {
+    /// An event that fits.
+    Event(TailedEvent),
+    /// So many records could not be read again.
+    Missed(u64),
+    /// That was all.
+    Done,
+}
+
+impl Replay {
+    pub(super) fn new(from: &[u64], to: Vec<u64>) -> Self {
+        Self { from: from.to_vec(), to, open: None, found: VecDeque::new(), deadline: Instant::now() + WITHIN }
+    }
+
+    /// The next offsets when all is read: never before those where it began.
+    pub(super) fn into_end(self) -> Vec<u64> {
+        self.from.iter().zip(&self.to).map(|(from, to)| *from.max(to)).collect()
+    }
+
+    /// Waits for the next event of the stretch. Safe to cancel.
+    pub(super) async fn next(&mut self, tail: &Tail, filter: &EventFilter) -> Replayed {
+        loop {
+            if let Some(event) = self.found.pop_front() {
+                return Replayed::Event(event);
+            }
+            if self.left() == 0 {
+                self.open = None;
+                return Replayed::Done;
+            }
+            match tokio::time::timeout_at(self.deadline, self.read(tail)).await {
+                Ok(Ok(Read::Records(records))) => self.take(&records, filter, tail.epoch),
+                Ok(Ok(Read::Trimmed(count))) => return Replayed::Missed(count),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "events cannot be read again");
+                    return self.give_up();
+                }
+                Err(_) => return self.give_up(),
+            }
+        }
+    }
+
+    async fn read(&mut self, tail: &Tail) -> Result<Read, LogError> {
+        if self.open.is_none() {
+            let closed = |_| LogError::Unavailable("shutting down".into());
+            let permit = Arc::clone(&tail.replays).acquire_owned().await.map_err(closed)?;
+            let mut trimmed = 0;
+            for partition in (0..self.to.len()).filter(|p| self.from[*p] < self.to[*p]) {
+                let start = tail.log.bounds(&tail.topic, partition as u32).await?.start.min(self.to[partition]);
+                trimmed += start.saturating_sub(self.from[partition]);
+                self.from[partition] = self.from[partition].max(start);
+            }
+            if trimmed > 0 {
+                return Ok(Read::Trimmed(trimmed));
+            }
+            let from = ReadFrom::Offsets((0..).zip(self.from.iter().zip(&self.to).map(|(from, to)| *from.min(to))).collect());
+            let reader = Arc::clone(&tail.log).read(&tail.topic, from).await?;
+            self.open = Some((permit, reader));
+        }
+        let Some((_, reader)) = &mut self.open else { return Ok(Read::Records(Vec::new())) };
+        Ok(Read::Records(reader.next().await?))
+    }
+
+    fn take(&mut self, records: &[LogRecord], filter: &EventFilter, epoch: u32) {
+        for record in records {
+            let partition = record.partition as usize;
+            let Some((from, to)) = self.from.get_mut(partition).zip(self.to.get(partition)) else { continue };
+            if record.offset < *from {
+                continue;
+            }
+            *from = (*from).max((record.offset + 1).min(*to));
+            if record.offset < *to
+                && let Some(event) = TailedEvent::of(record).filter(|event| filter.takes(event))
+            {
+                self.found.push_back(TailedEvent::new(&event, record, epoch));
+            }
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.from.iter().zip(&self.to).map(|(from, to)| to.saturating_sub(*from)).sum()
+    }
+
+    fn give_up(&mut self) -> Replayed {
+        let left = self.left();
+        for (from, to) in self.from.iter_mut().zip(&self.to) {
+            *from = (*from).max(*to);
+        }
+        Replayed::Missed(left)
+    }
+}
+
+enum Read {
+    Records(Vec<LogRecord>),
+    Trimmed(u64),
+}
