@@ -4,6 +4,7 @@
 //! partition up is dropping the task. Reading is paused on memory, never on time: the group's member keeps
 //! answering however slow the store is.
 
+use crate::barrier::SharedBarrier;
 use crate::checkpoint::{Checkpoint, Checkpoints, StartError, starting_offset};
 use crate::commit::Finished;
 use crate::config::{AggregatorConfig, Cadence};
@@ -14,7 +15,7 @@ use crate::insert::{InsertError, Inserter};
 use crate::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
 use crate::shards::ShardPlans;
 use crate::store::{MetricsStore, StoreError, Updated};
-use crate::{AggregatorParts, Barrier, announce, dead_letter, measure};
+use crate::{AggregatorParts, announce, dead_letter, measure};
 use anyhow::Context;
 use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
 use futures::future::BoxFuture;
@@ -61,7 +62,7 @@ pub(crate) async fn consume(
         failpoints: Failpoints::parse(config.failpoints.as_deref().unwrap_or_default())?,
         committer: consumer.committer(),
         log: Arc::clone(&parts.log),
-        barrier: parts.barrier.clone().into(),
+        barrier: SharedBarrier::new(parts.barrier.clone().filter(|_| guards.barrier)),
         room: Notify::new(),
         config,
         checkpoints,
@@ -102,26 +103,11 @@ struct Shared {
     committer: Arc<dyn Committer>,
     log: Arc<dyn Log>,
     log_id: String,
-    barrier: BarrierOption,
+    barrier: SharedBarrier,
     decoder: Decoder,
     wire_form: WireForm,
     guards: Guards,
     room: Notify,
-}
-
-/// A barrier that can be printed.
-struct BarrierOption(Option<Barrier>);
-
-impl std::fmt::Debug for BarrierOption {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Barrier({})", self.0.is_some())
-    }
-}
-
-impl From<Option<Barrier>> for BarrierOption {
-    fn from(barrier: Option<Barrier>) -> Self {
-        Self(barrier)
-    }
 }
 
 /// The group's member: hands records to the partitions' tasks and partitions back to the group.
@@ -307,6 +293,7 @@ enum Done {
     Registered(u64, Result<(), StoreError>),
     DeadLettered(u64),
     Committed(Finished, anyhow::Result<Committed>),
+    Unsynced(std::io::Error),
 }
 
 enum Committed {
@@ -473,6 +460,9 @@ impl PartitionTask {
                 Done::Updated(key, update, updated)
             }),
             Command::Announce(key, totals) => Box::pin(async move {
+                if let Err(e) = shared.barrier.wait().await {
+                    return Done::Unsynced(e);
+                }
                 if let Some(record) = announce::totals_record(&key, &totals, shared.wire_form) {
                     announce::publish_until_acknowledged(&shared.log, &shared.config.topic_metrics, record).await;
                 }
@@ -494,6 +484,9 @@ impl PartitionTask {
                 }
             }),
             Command::DeadLetter(record, reason) => Box::pin(async move {
+                if let Err(e) = shared.barrier.wait().await {
+                    return Done::Unsynced(e);
+                }
                 tracing::warn!(partition, offset = record.offset, reason = reason.reason, stage = reason.stage, "dead letter");
                 measure::dead_letter(reason.reason);
                 let letter = dead_letter::dead_letter(&record, shared.config.epoch, &reason);
@@ -532,6 +525,7 @@ impl PartitionTask {
             Done::Registered(offset, Ok(())) => state.registered(offset),
             Done::DeadLettered(offset) => state.dead_lettered(offset),
             Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => return Err(e.into()),
+            Done::Unsynced(e) => return Err(anyhow::Error::new(e).context("the store's file cannot be synced")),
             Done::Committed(finished, outcome) => {
                 self.is_committing = false;
                 match outcome? {
@@ -570,11 +564,7 @@ impl PartitionTask {
 /// Barrier, commit, checkpoint, in this order.
 async fn commit(shared: &Shared, partition: u32, finished: Finished, writes_checkpoint: bool) -> anyhow::Result<Committed> {
     let started = Instant::now();
-    if let Some(barrier) = &shared.barrier.0
-        && shared.guards.barrier
-    {
-        barrier().await.context("the store's file cannot be synced")?;
-    }
+    shared.barrier.wait().await.context("the store's file cannot be synced")?;
     shared.failpoints.hit(Point::BeforeCommit);
     match shared.committer.commit(partition, finished.offset + 1).await {
         Ok(()) => {}

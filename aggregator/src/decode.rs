@@ -53,14 +53,7 @@ impl Decoder {
 
 /// Registers the schema of the live totals and returns its id.
 pub async fn register_totals(url: &str, topic: &str) -> anyhow::Result<u32> {
-    let schema = SuppliedSchema {
-        name: Some("agent_tally.AgentTotals".into()),
-        schema_type: SchemaType::Avro,
-        schema: codec::AGENT_TOTALS_SCHEMA.into(),
-        references: Vec::new(),
-        properties: None,
-        tags: None,
-    };
+    let schema = SuppliedSchema::new(Some("agent_tally.AgentTotals".into()), SchemaType::Avro, codec::AGENT_TOTALS_SCHEMA.into());
     let registered = post_schema(&SrSettings::new(url.to_owned()), format!("{topic}-value"), schema).await?;
     Ok(registered.id)
 }

@@ -10,6 +10,7 @@
 //! It serves no HTTP but health and metrics, and it never edits what it has inserted.
 
 pub mod announce;
+mod barrier;
 pub mod checkpoint;
 pub mod commit;
 pub mod config;

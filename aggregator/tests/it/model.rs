@@ -213,7 +213,8 @@ impl World {
         let fault = if self.is_calm { 99 } else { self.dice.roll(10) };
         match (&command, fault) {
             // The log's answers are repeated by the driver until they come: no failure reaches the state.
-            (Command::Announce(..) | Command::DeadLetter(..) | Command::Register(..), _) => {}
+            (Command::Announce(..) | Command::DeadLetter(..), _) => self.sync(),
+            (Command::Register(..), _) => {}
             // Applied, but the answer is lost.
             (_, 0) => {
                 self.apply(partition, &command);
@@ -341,9 +342,8 @@ impl World {
         if worker.is_zombie {
             return;
         }
-        if self.guards.barrier {
-            self.synced = self.store.clone();
-        }
+        self.sync();
+        let worker = &self.workers[w];
         let committed = &mut self.committed[worker.partition as usize];
         *committed = (*committed).max(finished.offset + 1);
     }
@@ -352,11 +352,22 @@ impl World {
         let worker = self.workers.swap_remove(w);
         for command in worker.doing {
             if self.dice.chance(50) {
+                if matches!(command, Command::Announce(..) | Command::DeadLetter(..)) {
+                    // It is on its way to the log only because the store was synced before.
+                    self.sync();
+                }
                 self.ghosts.push((worker.partition, command));
             }
         }
         if !worker.is_zombie {
             self.assign(worker.partition);
+        }
+    }
+
+    /// Everything that the store has answered is durable.
+    fn sync(&mut self) {
+        if self.guards.barrier {
+            self.synced = self.store.clone();
         }
     }
 
