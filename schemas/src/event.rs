@@ -200,6 +200,12 @@ mod fixed_bytes {
             fn visit_bytes<E: de::Error>(self, v: &[u8]) -> Result<Self::Value, E> {
                 v.try_into().map_err(|_| E::invalid_length(v.len(), &self))
             }
+            // As the golden examples write it.
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Self::Value, E> {
+                let mut bytes = [0; 16];
+                hex::decode_to_slice(v, &mut bytes).map_err(|_| E::invalid_value(de::Unexpected::Str(v), &self))?;
+                Ok(bytes)
+            }
         }
         deserializer.deserialize_bytes(Fixed)
     }

@@ -6,6 +6,7 @@
 pub mod agent_id;
 pub mod codec;
 pub mod event;
+pub mod examples;
 pub mod identity;
 pub mod item;
 pub mod price;
