@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What every service has around its work: problem answers, guards and measures of HTTP, API keys and limits,
+//! telemetry, the admin port, and the way to the store and the log. Knows nothing of events, rollups or queries.
+
+pub mod admin;
+pub mod auth;
+pub mod http;
+pub mod keys;
+mod limit;
+pub mod log;
+pub mod problem;
+pub mod sessions;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

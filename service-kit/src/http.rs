@@ -1,0 +1,172 @@
+//! What stands around every service's routes: request ids, spans, measures, guards on host and origin, CORS, security
+//! headers, and errors that all look alike. Knows no route.
+
+mod answer;
+mod body;
+mod guard;
+mod serve;
+
+pub use body::read_body;
+pub use guard::{ListenError, guard_listen};
+pub use serve::serve;
+
+use crate::problem::ApiError;
+use crate::telemetry;
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use clap::Args;
+use futures::FutureExt as _;
+use guard::Guard;
+use metrics::histogram;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+/// The header of the request's id, in and out.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The policy of HTML pages, set where a page brings none of its own: everything from here, nothing inline but
+/// styles.
+pub const HTML_CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; \
+                            base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+/// The policy of everything else.
+const API_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
+const REQUEST_ID_MAX: usize = 128;
+const DURATION: &str = "http_request_duration_seconds";
+
+/// Whom the service answers.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// Host names, besides localhost, 127.0.0.1 and [::1], under which the service may be asked, comma separated, with
+    /// or without a port; `*` allows all. Others get 403: that stops web pages that point their own name here.
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = guard::parse_host)]
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages elsewhere that may use the API from a browser, comma separated, as in
+    /// `https://tally.example.com`.
+    #[arg(long, env = "CORS_ORIGINS", value_delimiter = ',', value_parser = guard::parse_origin)]
+    pub cors_origins: Vec<String>,
+}
+
+/// A request's id: the client's `x-request-id` where it is sane, else a new one.
+#[derive(Clone, Debug)]
+struct RequestId(Arc<str>);
+
+#[derive(Debug)]
+struct Frame {
+    service: &'static str,
+    guard: Guard,
+}
+
+/// Puts everything around a service's routes. To be called once, last, with all routes merged.
+pub fn layered(router: Router, service: &'static str, config: &HttpConfig) -> Router {
+    let frame = Arc::new(Frame { service, guard: Guard::new(config) });
+    let router = if config.cors_origins.is_empty() { router } else { router.layer(cors(config)) };
+    router.layer(from_fn_with_state(frame, around))
+}
+
+/// The id of a request that came through [`layered`].
+pub fn request_id(extensions: &Extensions) -> Option<&str> {
+    extensions.get::<RequestId>().map(|id| &*id.0)
+}
+
+async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId(take_request_id(request.headers()));
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route_name = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "request",
+        service = frame.service,
+        request_id = &*id.0,
+        method,
+        route = route_name,
+        "otel.name" = format_args!("{method} {route_name}"),
+        "otel.kind" = "server",
+        "otel.status_code" = tracing::field::Empty,
+        "http.response.status_code" = tracing::field::Empty,
+    );
+    telemetry::stamp(&span, request.headers_mut());
+    request.extensions_mut().insert(id.clone());
+    let request = body::read_on_when_refused(request);
+    let answered = async {
+        let response = match frame.guard.check(&request) {
+            Ok(()) => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+            Err(refusal) => Ok(refusal.into_response()),
+        };
+        let response = response.unwrap_or_else(|_| ApiError::internal(anyhow::anyhow!("the handler panicked")).into_response());
+        answer::finish(response, &id.0).await
+    };
+    let response = answered.instrument(span.clone()).await;
+    let (status, took) = (response.status(), started.elapsed());
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    span.in_scope(|| log_request(status.as_u16(), took));
+    let labels = [("service", frame.service.into()), ("method", method.into()), ("status", status.as_u16().to_string().into())];
+    let route_label = metrics::Label::new("route", route_name.to_owned());
+    let labels: Vec<metrics::Label> =
+        labels.into_iter().map(|(name, value): (&'static str, metrics::SharedString)| metrics::Label::new(name, value)).chain([route_label]).collect();
+    histogram!(DURATION, labels).record(took.as_secs_f64());
+    response
+}
+
+/// Requests that went well are many and say little: `RUST_LOG=service_kit=debug` shows them.
+fn log_request(status: u16, took: Duration) {
+    let took_ms = took.as_secs_f64() * 1e3;
+    match status {
+        500.. => tracing::warn!(status, took_ms, "request failed"),
+        400.. => tracing::info!(status, took_ms, "request refused"),
+        _ => tracing::debug!(status, took_ms, "request answered"),
+    }
+}
+
+fn take_request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given {
+        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) => id.into(),
+        _ => Uuid::now_v7().to_string().into(),
+    }
+}
+
+/// A client can make methods up, and each label value costs memory.
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "CONNECT" => "CONNECT",
+        _ => "other",
+    }
+}
+
+fn cors(config: &HttpConfig) -> CorsLayer {
+    let origins = config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("prefer"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("x-api-key"),
+            X_REQUEST_ID,
+        ])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, HeaderName::from_static("preference-applied"), X_REQUEST_ID])
+        .max_age(Duration::from_secs(600))
+}
+
