@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod config;
 mod consume;
+pub mod cost;
 pub mod dead_letter;
 pub mod decode;
 pub mod failpoint;
