@@ -53,6 +53,8 @@ for name, service in services.items():
             fault(name, f"publishes {port} beyond this machine")
     if "--insecure" in service.get("command", []) and service.get("profiles") != ["local"]:
         fault(name, "is open without keys outside the local profile")
+    if name.endswith("-production") and "build" in service and "--require-keys" not in service["command"]:
+        fault(name, "does not require keys")
     if name == "keys":
         continue
     if service.get("restart") != "unless-stopped":
