@@ -37,7 +37,7 @@ def clap_variables():
 
 
 def all_variables():
-    return set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code)) | BY_LIBRARIES
+    return set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', code)) | set(re.findall(r'env\s*=\s*"([A-Z0-9_]+)"', code)) | BY_LIBRARIES
 
 
 def documented_variables():
