@@ -1,3 +1,4 @@
-//! The log's tests: one suite on both logs, and what each alone can show.
+//! The log's promises, tested on every log there is: [`suite`] holds the tests, each other module opens one log for them.
 
-mod kafka;
+mod local;
+mod suite;

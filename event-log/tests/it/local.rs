@@ -1,0 +1,1 @@
+//! The local log's own tests, and the suite on it.
