@@ -1,9 +1,9 @@
-//! Reads request bodies in bounded memory and time: the in-flight budget, the body's limit, unpacking that stops
-//! at its limit, and reading on where a request is refused. Knows nothing of what a body says.
+//! Reads request bodies in bounded memory and time: the in-flight budget, the body's limit, and unpacking that
+//! stops at its limit. Knows nothing of what a body says.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use axum::http::header::CONTENT_ENCODING;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use metrics::gauge;
@@ -23,10 +23,6 @@ const OVERHEAD: usize = 8 * 1024;
 const FIRST_PIECE: usize = 64 * 1024;
 /// How long a request may wait for its first piece of the budget.
 const BUDGET_WAIT: Duration = Duration::from_millis(500);
-/// A refused body is read on this far.
-const DRAIN_BYTES: usize = 16 * 1024 * 1024;
-/// A refused body is read on this long.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The largest window that a zstd frame may ask us to keep: 2^23 = 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// Bytes unpacked between two looks at the limits.
@@ -34,7 +30,7 @@ const UNPACK_STEP: usize = 64 * 1024;
 
 /// Why a body could not be had.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// Larger than the limit, packed or unpacked.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
@@ -57,18 +53,18 @@ pub enum BodyError {
 
 /// Bytes that all requests together may hold.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub(crate) struct Budget {
     free: Arc<Semaphore>,
 }
 
 impl Budget {
     /// A budget of that many bytes.
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self { free: Arc::new(Semaphore::new((bytes / GRAIN).clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
     /// Waits shortly for room for a request with a body of about `bytes`.
-    pub async fn reserve(&self, bytes: usize) -> Result<Reservation, BodyError> {
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, BodyError> {
         let grains = grains(bytes + OVERHEAD)?;
         let permit = timeout(BUDGET_WAIT, Arc::clone(&self.free).acquire_many_owned(grains))
             .await
@@ -86,7 +82,7 @@ fn grains(bytes: usize) -> Result<u32, BodyError> {
 
 /// A request's part of the budget, given back when dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     free: Arc<Semaphore>,
     permit: OwnedSemaphorePermit,
 }
@@ -97,7 +93,7 @@ impl Reservation {
     }
 
     /// Makes the part large enough for `bytes`; never waits, since it holds what others wait for.
-    pub fn cover(&mut self, bytes: usize) -> Result<(), BodyError> {
+    pub(crate) fn cover(&mut self, bytes: usize) -> Result<(), BodyError> {
         let missing = (bytes + OVERHEAD).saturating_sub(self.bytes());
         if missing == 0 {
             return Ok(());
@@ -118,7 +114,7 @@ impl Drop for Reservation {
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// Not at all.
     Identity,
     /// RFC 1952.
@@ -129,7 +125,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// What the headers say.
-    pub fn of(headers: &HeaderMap) -> Result<Self, BodyError> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, BodyError> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let Some(value) = values.next() else { return Ok(Self::Identity) };
         if values.next().is_some() {
@@ -144,77 +140,34 @@ impl Encoding {
     }
 }
 
-/// A request's body. Dropped before it was read to its end, it is read on in the background within bounds, so
-/// that the client gets to see the answer instead of a reset connection.
-#[derive(Debug)]
-pub struct Incoming {
-    body: Option<Body>,
-    length: Option<usize>,
-    /// The client waits for `100 Continue`, which the first read sends: unread, nothing is on its way.
-    is_held_back: bool,
-}
-
-impl Incoming {
-    /// The body of a request with those headers.
-    pub fn new(body: Body, headers: &HeaderMap) -> Self {
-        let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        let is_held_back = headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-        Self { body: Some(body), length, is_held_back }
+/// Reads a body to its end, in bounded memory and time. A body that is refused before its end is read on by the
+/// HTTP layers.
+pub(crate) async fn read(mut body: Body, limit: usize, within: Duration, budget: &Budget) -> Result<(Bytes, Reservation), BodyError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(BodyError::TooLarge(limit));
     }
-
-    /// Reads the body to its end.
-    pub async fn read(mut self, limit: usize, within: Duration, budget: &Budget) -> Result<(Bytes, Reservation), BodyError> {
-        if self.length.is_some_and(|length| length > limit) {
+    let deadline = Instant::now() + within;
+    // The rest is reserved as it arrives: a client that announces much and sends nothing must not hold it.
+    let first = if body.size_hint().exact().is_some() { announced.min(FIRST_PIECE) } else { FIRST_PIECE };
+    let mut reservation = budget.reserve(first).await?;
+    let mut bytes = Vec::with_capacity(first);
+    loop {
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| BodyError::TimedOut(within))?;
+        let Some(frame) = frame.transpose().map_err(|_| BodyError::Broken)? else {
+            return Ok((Bytes::from(bytes), reservation));
+        };
+        let Some(chunk) = frame.data_ref() else { continue };
+        if bytes.len() + chunk.len() > limit {
             return Err(BodyError::TooLarge(limit));
         }
-        let deadline = Instant::now() + within;
-        // The rest is reserved as it arrives: a client that announces much and sends nothing must not hold it.
-        let first = self.length.map_or(FIRST_PIECE, |length| length.min(FIRST_PIECE));
-        let mut reservation = budget.reserve(first).await?;
-        self.is_held_back = false;
-        let mut bytes = Vec::with_capacity(first);
-        while let Some(body) = &mut self.body {
-            let Some(frame) = timeout_at(deadline, body.frame()).await.map_err(|_| BodyError::TimedOut(within))? else {
-                self.body = None;
-                break;
-            };
-            let Ok(frame) = frame else {
-                self.body = None;
-                return Err(BodyError::Broken);
-            };
-            let Some(chunk) = frame.data_ref() else { continue };
-            if bytes.len() + chunk.len() > limit {
-                return Err(BodyError::TooLarge(limit));
-            }
-            reservation.cover(bytes.len() + chunk.len())?;
-            bytes.extend_from_slice(chunk);
-        }
-        Ok((Bytes::from(bytes), reservation))
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        if let Some(body) = self.body.take().filter(|_| !self.is_held_back)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(timeout(DRAIN_TIME, drain(body)));
-        }
-    }
-}
-
-async fn drain(mut body: Body) {
-    let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        read += frame.data_ref().map_or(0, Bytes::len);
-        if read > DRAIN_BYTES {
-            return;
-        }
+        reservation.cover(bytes.len() + chunk.len())?;
+        bytes.extend_from_slice(chunk);
     }
 }
 
 /// Unpacks a body up to `limit` bytes. What lies beyond is never unpacked.
-pub fn unpack(body: Bytes, encoding: Encoding, limit: usize, reservation: &mut Reservation) -> Result<Bytes, BodyError> {
+pub(crate) fn unpack(body: Bytes, encoding: Encoding, limit: usize, reservation: &mut Reservation) -> Result<Bytes, BodyError> {
     match encoding {
         Encoding::Identity => Ok(body),
         Encoding::Gzip => read_to_limit(flate2::bufread::MultiGzDecoder::new(&body[..]), "gzip", (body.len(), limit), reservation),

@@ -24,9 +24,9 @@ pub struct GatewayConfig {
     #[arg(long, env = "BODY_TIMEOUT_MS", default_value_t = 30_000)]
     pub body_timeout_ms: u64,
 
-    /// Days that raw events are kept. Where set, events older than that less one day are refused.
-    #[arg(long, env = "EVENT_RETENTION_DAYS")]
-    pub event_retention_days: Option<u32>,
+    /// Days after which raw events expire; 0 keeps them. Events older than one day less are refused.
+    #[arg(long, env = "EVENT_RETENTION_DAYS", default_value_t = 0)]
+    pub event_retention_days: u32,
 
     /// A JSON file of prices that go before the built-in ones: `{"date","source","models":{"<name>":{"input","output","cached_input"}}}`,
     /// US dollars per token.
@@ -48,7 +48,7 @@ impl Default for GatewayConfig {
             max_in_flight_bytes: 64 * 1024 * 1024,
             publish_timeout_ms: 10_000,
             body_timeout_ms: 30_000,
-            event_retention_days: None,
+            event_retention_days: 0,
             price_table: None,
             topic: "agent-events".to_owned(),
             epoch: 0,
@@ -63,7 +63,7 @@ impl GatewayConfig {
         ensure!(self.max_in_flight_bytes >= least, "MAX_IN_FLIGHT_BYTES must be at least {least}, or the largest batch never fits");
         ensure!((100..=300_000).contains(&self.publish_timeout_ms), "PUBLISH_TIMEOUT_MS must be from 100 to 300000");
         ensure!((100..=600_000).contains(&self.body_timeout_ms), "BODY_TIMEOUT_MS must be from 100 to 600000");
-        ensure!(self.event_retention_days.is_none_or(|days| (2..=36_500).contains(&days)), "EVENT_RETENTION_DAYS must be from 2 to 36500");
+        ensure!(matches!(self.event_retention_days, 0 | 2..=36_500), "EVENT_RETENTION_DAYS must be 0 (keep) or from 2 to 36500");
         ensure!(!self.topic.is_empty(), "the events topic must have a name");
         Ok(())
     }
@@ -75,6 +75,10 @@ impl GatewayConfig {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read PRICE_TABLE {}", path.display()))?;
         let own = PriceTable::from_json(&text).with_context(|| format!("PRICE_TABLE {} is not a price table", path.display()))?;
         Ok(Arc::new(builtin.overridden_by(&own)))
+    }
+
+    pub(crate) fn retention_days(&self) -> Option<u32> {
+        (self.event_retention_days > 0).then_some(self.event_retention_days)
     }
 
     pub(crate) fn publish_timeout(&self) -> Duration {
@@ -97,7 +101,7 @@ mod tests {
             GatewayConfig { max_in_flight_bytes: 1_000_000, ..GatewayConfig::default() },
             GatewayConfig { publish_timeout_ms: 0, ..GatewayConfig::default() },
             GatewayConfig { body_timeout_ms: 0, ..GatewayConfig::default() },
-            GatewayConfig { event_retention_days: Some(1), ..GatewayConfig::default() },
+            GatewayConfig { event_retention_days: 1, ..GatewayConfig::default() },
             GatewayConfig { topic: String::new(), ..GatewayConfig::default() },
         ] {
             assert!(broken.validate().is_err(), "{broken:?}");
@@ -107,7 +111,8 @@ mod tests {
     #[test]
     fn the_operators_prices_go_first() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), r#"{"date":"2026-11-01","source":"contract","models":{"gpt-4o":{"input":1.0,"output":0.0}}}"#).expect("written");
+        std::fs::write(file.path(), r#"{"date":"2026-11-01","source":"contract","models":{"gpt-4o":{"input":1.0,"output":0.0}}}"#)
+            .expect("written");
         let config = GatewayConfig { price_table: Some(file.path().to_owned()), ..GatewayConfig::default() };
         assert_eq!(config.prices().expect("a table").cost_usd("gpt-4o", Some(2), None, None), Some(2.0));
         std::fs::write(file.path(), "{}").expect("written");

@@ -2,7 +2,7 @@
 //! be is decided in [`crate::validate`], when it is safe in [`crate::publish`].
 
 use crate::Shared;
-use crate::body::{BodyError, Encoding, Incoming, Reservation};
+use crate::body::{self, BodyError, Encoding, Reservation};
 use crate::metrics::{ACCEPTED, REJECTED, reason};
 use crate::prepare::{Ground, Handling, Job, Prepared, Refusal, Shape, prepare};
 use crate::publish::{Origin, PublishError};
@@ -90,7 +90,8 @@ async fn event_create(
 }
 
 async fn events_create(State(shared): State<Arc<Shared>>, request: Request) -> Result<Response, ApiError> {
-    let (prepared, receipt, handling) = counted(take(&shared, request, |is_lines| Ok(if is_lines { Shape::Lines } else { Shape::Batch })).await)?;
+    let (prepared, receipt, handling) =
+        counted(take(&shared, request, |is_lines| Ok(if is_lines { Shape::Lines } else { Shape::Batch })).await)?;
     if handling == Handling::Lenient {
         return Ok(judged(&prepared, receipt.as_ref()));
     }
@@ -149,8 +150,6 @@ type Taken = (Prepared, Option<Receipt>, Handling);
 async fn take(shared: &Arc<Shared>, request: Request, shape: impl FnOnce(bool) -> Result<Shape, Refused>) -> Result<Taken, Refused> {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    // From here on a refusal reads the body on, see `Incoming`.
-    let incoming = Incoming::new(body, headers);
     let caller = shared.auth.authenticate(headers, Scope::Ingest)?;
     let media = media_type(headers)?;
     let shape = shape(media == Media::Lines)?;
@@ -163,14 +162,14 @@ async fn take(shared: &Arc<Shared>, request: Request, shape: impl FnOnce(bool) -
         request_id: service_kit::http::request_id(&parts.extensions).map(|id| id.to_owned()),
         traceparent: service_kit::telemetry::traceparent(headers),
     };
-    let (body, reservation) = incoming.read(shape.limit(), shared.body_timeout, &shared.budget).await?;
+    let (body, reservation) = body::read(body, shape.limit(), shared.body_timeout, &shared.budget).await?;
     let job = Job { shape, encoding, handling, key, body };
     let (mut prepared, _reservation) = prepare_somewhere(shared, job, caller, reservation).await?;
     let records = std::mem::take(&mut prepared.records);
     let accepted = records.len();
     let receipt = match shared.publisher.publish(records, &origin).await {
         Ok(receipt) => receipt,
-        Err(error) => return Err(Refused { error: publish_error(&error, prepared.event_ids), events: accepted }),
+        Err(error) => return Err(Refused { error: publish_error(error, prepared.event_ids), events: accepted }),
     };
     counter!(ACCEPTED).increment(accepted as u64);
     Ok((prepared, receipt, handling))
@@ -241,9 +240,9 @@ fn media_type(headers: &HeaderMap) -> Result<Media, ApiError> {
         "application/json" | "text/json" => Ok(Media::Json),
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Ok(Media::Lines),
         json if json.starts_with("application/") && json.ends_with("+json") => Ok(Media::Json),
-        "application/x-www-form-urlencoded" => Err(ApiError::unsupported_media(
-            "events are sent as application/json; with curl add -H 'Content-Type: application/json'",
-        )),
+        "application/x-www-form-urlencoded" => {
+            Err(ApiError::unsupported_media("events are sent as application/json; with curl add -H 'Content-Type: application/json'"))
+        }
         _ => Err(ApiError::unsupported_media("events are sent as application/json or, in batches, application/x-ndjson")),
     }
 }
@@ -311,10 +310,9 @@ fn body_error(error: &BodyError) -> ApiError {
 }
 
 /// An outage, with the ids given: a retry that sends them is counted once, whatever the log took.
-fn publish_error(error: &PublishError, event_ids: Vec<String>) -> ApiError {
-    tracing::warn!(error = %Chain(error), events = event_ids.len(), "events not acknowledged");
+fn publish_error(error: PublishError, event_ids: Vec<String>) -> ApiError {
     let mut answer = match error {
-        PublishError::Append(AppendError::TooLarge(_)) => return ApiError::too_large("an event is larger than the log takes"),
+        PublishError::Append(AppendError::TooLarge(_)) => return ApiError::too_large("an event is larger than the log takes").caused_by(error),
         PublishError::Append(AppendError::NoRoom) => ApiError::unavailable("the event log has no room left", RETRY_AFTER_NO_ROOM_S),
         _ => ApiError::unavailable(
             "the event log did not acknowledge in time; send the same events again, with the ids given here where they had none",
@@ -322,20 +320,5 @@ fn publish_error(error: &PublishError, event_ids: Vec<String>) -> ApiError {
         ),
     };
     answer.problem.event_ids = event_ids;
-    answer
-}
-
-/// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
-        }
-        Ok(())
-    }
+    answer.caused_by(error)
 }

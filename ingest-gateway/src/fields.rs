@@ -21,7 +21,7 @@ const MAX_NAME_SHOWN: usize = 128;
 
 /// Why a text has no fields at all.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoFields {
+pub(crate) enum NoFields {
     /// Not JSON: where and why.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -32,7 +32,7 @@ pub enum NoFields {
 
 /// An event's fields, by name, with the complaints so far.
 #[derive(Debug)]
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     index: usize,
     values: Map<String, Value>,
     raw: Vec<(Cow<'a, str>, &'a str)>,
@@ -43,7 +43,7 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Reads the object in `text`. Fields that are given twice, nest too deep, or hold what JSON allows and
     /// Unicode or a double does not, are complaints; nulls are dropped.
-    pub fn read(index: usize, text: &'a str) -> Result<Self, NoFields> {
+    pub(crate) fn read(index: usize, text: &'a str) -> Result<Self, NoFields> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let entries = deserializer.deserialize_map(Entries).and_then(|entries| {
             deserializer.end()?;
@@ -76,17 +76,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The fields as received, for the identity.
-    pub fn values(&self) -> &Map<String, Value> {
+    pub(crate) fn values(&self) -> &Map<String, Value> {
         &self.values
     }
 
     /// The text of every field as received, in order.
-    pub fn raw(&self) -> &[(Cow<'a, str>, &'a str)] {
+    pub(crate) fn raw(&self) -> &[(Cow<'a, str>, &'a str)] {
         &self.raw
     }
 
     /// Adds a complaint.
-    pub fn complain(&mut self, field: &str, detail: impl Into<String>) {
+    pub(crate) fn complain(&mut self, field: &str, detail: impl Into<String>) {
         if self.errors.len() == MAX_ERRORS {
             self.errors_left_out += 1;
             return;
@@ -96,19 +96,19 @@ impl<'a> Fields<'a> {
     }
 
     /// Adds a complaint about a field that has none yet: what could not be read is not missing too.
-    pub fn complain_once(&mut self, field: &str, detail: &str) {
+    pub(crate) fn complain_once(&mut self, field: &str, detail: &str) {
         if !self.errors.iter().any(|error| error.field == field) {
             self.complain(field, detail);
         }
     }
 
     /// Whether there was something to complain about.
-    pub fn is_faulty(&self) -> bool {
+    pub(crate) fn is_faulty(&self) -> bool {
         !self.errors.is_empty()
     }
 
     /// Every complaint; the last one counts those beyond the bound.
-    pub fn into_errors(mut self) -> Vec<FieldError> {
+    pub(crate) fn into_errors(mut self) -> Vec<FieldError> {
         if self.errors_left_out > 0 {
             let detail = format!("has {} more errors", self.errors_left_out);
             self.errors.push(FieldError { index: self.index, field: String::new(), detail });
@@ -117,7 +117,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A string of any length, as sent.
-    pub fn text(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         match self.values.get_mut(name)? {
             Value::Null => None,
             Value::String(text) => Some(std::mem::take(text)),
@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An id or a name of 1 to `max` characters without control characters; empty is absent.
-    pub fn name(&mut self, name: &str, max: usize) -> Option<String> {
+    pub(crate) fn name(&mut self, name: &str, max: usize) -> Option<String> {
         let text = self.text(name).filter(|text| !text.is_empty())?;
         if let Err(detail) = check_name(&text, max) {
             self.complain(name, detail);
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A number from `min` to `max`.
-    pub fn number(&mut self, name: &str, min: f64, max: f64) -> Option<f64> {
+    pub(crate) fn number(&mut self, name: &str, min: f64, max: f64) -> Option<f64> {
         let value = self.values.get(name).filter(|value| !value.is_null())?;
         let outcome = match value {
             Value::Number(number) => {
@@ -159,7 +159,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number from 0 to `max`; `1.0` is one.
-    pub fn count(&mut self, name: &str, max: i64) -> Option<i64> {
+    pub(crate) fn count(&mut self, name: &str, max: i64) -> Option<i64> {
         let value = self.values.get(name).filter(|value| !value.is_null())?;
         match read_count(value, max) {
             Ok(count) => Some(count),
@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A whole number from 0 to `max`, or what is wrong with it.
-pub fn read_count(value: &Value, max: i64) -> Result<i64, String> {
+pub(crate) fn read_count(value: &Value, max: i64) -> Result<i64, String> {
     let Value::Number(number) = value else { return Err(format!("must be an integer, not {}", kind(value))) };
     if let Some(count) = number.as_i64() {
         return if (0..=max).contains(&count) { Ok(count) } else { Err(format!("must be from 0 to {max}")) };
@@ -188,7 +188,7 @@ pub fn read_count(value: &Value, max: i64) -> Result<i64, String> {
 }
 
 /// Whether `text` is an id or a name of at most `max` characters; what is wrong where not.
-pub fn check_name(text: &str, max: usize) -> Result<(), String> {
+pub(crate) fn check_name(text: &str, max: usize) -> Result<(), String> {
     if text.is_empty() || text.chars().count() > max {
         return Err(format!("must be 1 to {max} characters"));
     }
@@ -199,7 +199,7 @@ pub fn check_name(text: &str, max: usize) -> Result<(), String> {
 }
 
 /// What a value is, for a complaint.
-pub fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -349,7 +349,9 @@ mod tests {
         for (text, what) in [("[]", "an array"), ("1", "a number"), ("\"\"", "a string"), ("null", "null"), (" true", "a boolean")] {
             assert_eq!(Fields::read(0, text).map(|_| ()).expect_err(text), NoFields::NotAnObject(what));
         }
-        for text in ["", "{", "{\"a\":NaN}", "{\"a\":01}", "{'a':1}", "{\"a\":1,}", "{\"a\":\"\n\"}", "{} {}", "{\"\\ud800\":1}", "[1", "1 x"] {
+        for text in
+            ["", "{", "{\"a\":NaN}", "{\"a\":01}", "{'a':1}", "{\"a\":1,}", "{\"a\":\"\n\"}", "{} {}", "{\"\\ud800\":1}", "[1", "1 x"]
+        {
             assert!(matches!(Fields::read(0, text), Err(NoFields::NotJson(_))), "{text}");
         }
     }

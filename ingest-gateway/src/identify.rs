@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 
 /// Sets derived ids by the ordinal among equal events. Answers every event whose identity an earlier event of
 /// the request has with other content; its own kind of repeat is let through and counted once downstream.
-pub fn identify(events: &mut [(usize, Valid)]) -> Vec<FieldError> {
+pub(crate) fn identify(events: &mut [(usize, Valid)]) -> Vec<FieldError> {
     derive_ids(events);
     let mut holders: HashMap<(&str, i64, &str), (usize, [u8; 16])> = HashMap::with_capacity(events.len());
     let mut conflicts = Vec::new();

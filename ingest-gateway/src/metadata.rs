@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// Adds fields to the text of a JSON object (`{}` where there is none); a key that the object has already wins.
 /// The object's own text stays as it is. `fields` are names and JSON texts.
-pub fn with_unknown_fields(metadata: Option<&str>, known: Option<&Map<String, Value>>, fields: &[(&str, &str)]) -> Option<String> {
+pub(crate) fn with_unknown_fields(metadata: Option<&str>, known: Option<&Map<String, Value>>, fields: &[(&str, &str)]) -> Option<String> {
     let object = metadata.map(str::trim_ascii);
     let mut added = fields.iter().filter(|(name, _)| !known.is_some_and(|known| known.contains_key(*name))).peekable();
     if added.peek().is_none() {
@@ -35,7 +35,7 @@ pub fn with_unknown_fields(metadata: Option<&str>, known: Option<&Map<String, Va
 
 /// Takes known keys into the event's fields where those are absent. A key whose value does not fit its field
 /// stays what it is: metadata.
-pub fn lift(metadata: &Map<String, Value>, event: &mut AgentEvent) {
+pub(crate) fn lift(metadata: &Map<String, Value>, event: &mut AgentEvent) {
     let name = |key: &str, max: usize| {
         let text = metadata.get(key)?.as_str()?;
         check_name(text, max).is_ok().then(|| text.to_owned())

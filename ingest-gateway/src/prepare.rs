@@ -14,7 +14,7 @@ use schemas::price::PriceTable;
 use schemas::problem::FieldError;
 
 /// Bytes of a batch, packed or unpacked.
-pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Characters of an `Idempotency-Key` that gets an index behind it.
 const MAX_BATCH_KEY: usize = 58;
 /// What unpacked bytes take in memory once they are parsed and encoded too.
@@ -22,7 +22,7 @@ const MEMORY_PER_BYTE: usize = 3;
 
 /// What a body holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One event of that agent.
     One(AgentId),
     /// A JSON array or `{"events": [...]}`.
@@ -33,7 +33,7 @@ pub enum Shape {
 
 impl Shape {
     /// Bytes that such a body may have.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         match self {
             Self::One(_) => MAX_EVENT_BYTES,
             Self::Batch | Self::Lines => MAX_BATCH_BYTES,
@@ -43,7 +43,7 @@ impl Shape {
 
 /// What the client asked to be done with faults: `Prefer: handling=…`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Handling {
+pub(crate) enum Handling {
     /// One bad event refuses the request; unknown fields are kept.
     #[default]
     Default,
@@ -55,35 +55,35 @@ pub enum Handling {
 
 /// A request as read.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// What the body holds.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// How it is packed.
-    pub encoding: Encoding,
+    pub(crate) encoding: Encoding,
     /// What to do with faults.
-    pub handling: Handling,
+    pub(crate) handling: Handling,
     /// The header `Idempotency-Key`.
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// The body as received.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// What every request is judged by.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
+pub(crate) struct Ground<'a> {
     /// The server's clock, µs since the epoch.
-    pub now: i64,
+    pub(crate) now: i64,
     /// See [`Rules::retention_days`].
-    pub retention_days: Option<u32>,
+    pub(crate) retention_days: Option<u32>,
     /// What tokens cost.
-    pub prices: &'a PriceTable,
+    pub(crate) prices: &'a PriceTable,
     /// How records are framed.
-    pub form: WireForm,
+    pub(crate) form: WireForm,
 }
 
 /// Why a request is refused as a whole.
 #[derive(Debug)]
-pub enum Refusal<E> {
+pub(crate) enum Refusal<E> {
     /// The body as such.
     Body(BodyError),
     /// Not UTF-8, not JSON, or not a batch.
@@ -108,17 +108,17 @@ impl<E> From<SplitError> for Refusal<E> {
 
 /// A request that can be published.
 #[derive(Debug, Default)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// The records, in order.
-    pub records: Vec<Encoded>,
+    pub(crate) records: Vec<Encoded>,
     /// The event id at each index; empty where the event was refused.
-    pub event_ids: Vec<String>,
+    pub(crate) event_ids: Vec<String>,
     /// Complaints about the events left out (with [`Handling::Lenient`]).
-    pub errors: Vec<FieldError>,
+    pub(crate) errors: Vec<FieldError>,
 }
 
 /// Does all that comes before publishing. `charge` is asked once, with the number of events and unpacked bytes.
-pub fn prepare<E>(
+pub(crate) fn prepare<E>(
     job: &Job,
     ground: &Ground<'_>,
     reservation: &mut Reservation,
@@ -250,7 +250,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_line_is_a_bad_event_and_a_broken_document_no_document() {
-        let Err(Refusal::Invalid(errors, 2)) = prepared(job(Shape::Lines, &format!("{EVENT}\n{{"))).await else { panic!("must be refused") };
+        let Err(Refusal::Invalid(errors, 2)) = prepared(job(Shape::Lines, &format!("{EVENT}\n{{"))).await else {
+            panic!("must be refused")
+        };
         assert_eq!(errors[0].index, 1);
         assert!(matches!(prepared(job(Shape::Batch, "[{")).await, Err(Refusal::Split(SplitError::NotJson(_)))));
         let agent = AgentId::parse("a").expect("an id");

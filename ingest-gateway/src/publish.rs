@@ -20,7 +20,7 @@ pub const REQUEST_ID_HEADER: &str = "request-id";
 
 /// Why not every event of a request is in the log. Some may be: a retry with the same ids is counted once.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// The log refused or lost one.
     #[error("the log did not take an event")]
     Append(#[from] AppendError),
@@ -31,32 +31,32 @@ pub enum PublishError {
 
 /// An event as the log will hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     /// The agent's id: one agent's events stay in order.
-    pub key: Bytes,
+    pub(crate) key: Bytes,
     /// Avro.
-    pub value: Bytes,
+    pub(crate) value: Bytes,
 }
 
 impl Encoded {
     /// Encodes an event in that wire form.
-    pub fn of(event: &AgentEvent, form: WireForm) -> Self {
+    pub(crate) fn of(event: &AgentEvent, form: WireForm) -> Self {
         Self { key: Bytes::copy_from_slice(event.agent_id.as_bytes()), value: encode_event(event, form).into() }
     }
 }
 
 /// What goes along with every record of a request.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The request's id.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// The request's trace context.
-    pub traceparent: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// Appends to the events topic.
 #[derive(Clone, Debug)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     log: Arc<dyn Log>,
     topic: String,
     epoch: u32,
@@ -65,12 +65,12 @@ pub struct Publisher {
 
 impl Publisher {
     /// A publisher to that topic of that log.
-    pub fn new(log: Arc<dyn Log>, topic: String, epoch: u32, within: Duration) -> Self {
+    pub(crate) fn new(log: Arc<dyn Log>, topic: String, epoch: u32, within: Duration) -> Self {
         Self { log, topic, epoch, within }
     }
 
     /// Appends all events in order; `None` for no events.
-    pub async fn publish(&self, events: Vec<Encoded>, origin: &Origin) -> Result<Option<Receipt>, PublishError> {
+    pub(crate) async fn publish(&self, events: Vec<Encoded>, origin: &Origin) -> Result<Option<Receipt>, PublishError> {
         let started = Instant::now();
         let headers = self.headers(origin);
         let mut acknowledgements = Vec::with_capacity(events.len());
@@ -92,7 +92,7 @@ impl Publisher {
     }
 
     /// Whether the log can take events now.
-    pub async fn check(&self) -> Result<(), String> {
+    pub(crate) async fn check(&self) -> Result<(), String> {
         self.log.check().await.map_err(|e| e.to_string())
     }
 

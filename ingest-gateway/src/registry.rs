@@ -42,7 +42,8 @@ pub async fn wire_form(config: &RegistryConfig, topic: &str) -> anyhow::Result<W
     }
     let settings = builder.build().context("the schema registry's settings cannot be used")?;
     let schema = SuppliedSchema::new(Some("agent_tally.AgentEvent".to_owned()), SchemaType::Avro, AGENT_EVENT_SCHEMA.to_owned());
-    let registered = post_schema(&settings, format!("{topic}-value"), schema).await.context("the schema registry did not take the event schema")?;
+    let registered =
+        post_schema(&settings, format!("{topic}-value"), schema).await.context("the schema registry did not take the event schema")?;
     tracing::info!(schema_id = registered.id, "event schema registered");
     Ok(WireForm::Confluent(registered.id))
 }

@@ -11,7 +11,7 @@ pub const MAX_EVENTS: usize = 1_000;
 
 /// Why a body is no batch.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SplitError {
+pub(crate) enum SplitError {
     /// Not JSON: where and why.
     #[error("the body is not JSON: {0}")]
     NotJson(String),
@@ -29,7 +29,7 @@ pub enum SplitError {
 const SHAPE: &str = "expected an array of events, {\"events\": [...]} or NDJSON (content type application/x-ndjson)";
 
 /// Splits a JSON array or `{"events": [...]}`.
-pub fn split_json(text: &str) -> Result<Vec<&str>, SplitError> {
+pub(crate) fn split_json(text: &str) -> Result<Vec<&str>, SplitError> {
     let mut outcome = Outcome::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let events = Batch { outcome: &mut outcome }.deserialize(&mut deserializer).and_then(|events| {
@@ -41,8 +41,9 @@ pub fn split_json(text: &str) -> Result<Vec<&str>, SplitError> {
     }
     if let Some(reason) = outcome.shape {
         // A body of another shape is still refused as broken where it is broken.
-        return Err(serde_json::from_str::<&RawValue>(text)
-            .map_or_else(|e| SplitError::NotJson(e.to_string()), |_| SplitError::NotABatch(reason)));
+        return Err(
+            serde_json::from_str::<&RawValue>(text).map_or_else(|e| SplitError::NotJson(e.to_string()), |_| SplitError::NotABatch(reason))
+        );
     }
     let events = events.map_err(|e| SplitError::NotJson(e.to_string()))?;
     if events.is_empty() {
@@ -52,7 +53,7 @@ pub fn split_json(text: &str) -> Result<Vec<&str>, SplitError> {
 }
 
 /// Splits NDJSON: one event a line, empty lines left out. Lines are not looked at.
-pub fn split_lines(text: &str) -> Result<Vec<&str>, SplitError> {
+pub(crate) fn split_lines(text: &str) -> Result<Vec<&str>, SplitError> {
     let mut events = Vec::new();
     for line in text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty()) {
         if events.len() == MAX_EVENTS {
@@ -188,7 +189,20 @@ mod tests {
 
     #[test]
     fn what_is_no_batch_says_what_was_expected() {
-        for text in ["1", "-1", "1.5", "\"x\"", "null", "true", "{}", r#"{"events":{}}"#, r#"{"events":null}"#, r#"{"events":[],"x":1}"#, r#"{"events":[],"events":[]}"#, r#"{"message_type":"error"}"#] {
+        for text in [
+            "1",
+            "-1",
+            "1.5",
+            "\"x\"",
+            "null",
+            "true",
+            "{}",
+            r#"{"events":{}}"#,
+            r#"{"events":null}"#,
+            r#"{"events":[],"x":1}"#,
+            r#"{"events":[],"events":[]}"#,
+            r#"{"message_type":"error"}"#,
+        ] {
             assert!(matches!(split_json(text), Err(SplitError::NotABatch(_))), "{text}: {:?}", split_json(text));
         }
         for text in ["", "[", "[1,]", "[NaN]", "{\"events\":[}", "[] []", r#"{"x":1"#, "{\"x\":1} x", "nul"] {

@@ -13,13 +13,13 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Bytes of an event's JSON text.
-pub const MAX_EVENT_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = 256 * 1024;
 /// Characters of an id.
-pub const MAX_ID: usize = 256;
+pub(crate) const MAX_ID: usize = 256;
 /// Characters of a name.
-pub const MAX_NAME: usize = 128;
+pub(crate) const MAX_NAME: usize = 128;
 /// Tokens of any kind.
-pub const MAX_COUNT: i64 = 1_000_000_000_000;
+pub(crate) const MAX_COUNT: i64 = 1_000_000_000_000;
 const MAX_RESPONSE_TIME_MS: f64 = 1e9;
 const MAX_COST_USD: f64 = 1e6;
 /// 2000-01-01T00:00:00Z.
@@ -57,22 +57,22 @@ const KNOWN: [&str; 24] = [
 
 /// What an event is judged by besides its text.
 #[derive(Clone, Debug)]
-pub struct Rules<'a> {
+pub(crate) struct Rules<'a> {
     /// The server's clock, µs since the epoch.
-    pub now: i64,
+    pub(crate) now: i64,
     /// With retention on, events older than this many days less one are refused.
-    pub retention_days: Option<u32>,
+    pub(crate) retention_days: Option<u32>,
     /// Whether unknown fields are refused instead of kept under `metadata`.
-    pub is_strict: bool,
+    pub(crate) is_strict: bool,
     /// What tokens cost.
-    pub prices: &'a PriceTable,
+    pub(crate) prices: &'a PriceTable,
     /// The agent that the path names; wins over the body's.
-    pub agent: Option<&'a AgentId>,
+    pub(crate) agent: Option<&'a AgentId>,
 }
 
 /// How an event comes to its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdSource {
+pub(crate) enum IdSource {
     /// The client gave it.
     Client,
     /// The server made it, together with the timestamp or because the timestamp is too coarse to tell a repeat.
@@ -83,15 +83,15 @@ pub enum IdSource {
 
 /// A valid event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Valid {
+pub(crate) struct Valid {
     /// The event; without its id where [`IdSource::Content`] says so.
-    pub event: AgentEvent,
+    pub(crate) event: AgentEvent,
     /// Where its id comes from.
-    pub id_source: IdSource,
+    pub(crate) id_source: IdSource,
 }
 
 /// Judges the event at `index` of its request. `key_id` is the event id that an `Idempotency-Key` stands for.
-pub fn validate(index: usize, text: &str, key_id: Option<&str>, rules: &Rules<'_>) -> Result<Valid, Refused> {
+pub(crate) fn validate(index: usize, text: &str, key_id: Option<&str>, rules: &Rules<'_>) -> Result<Valid, Refused> {
     if text.len() > MAX_EVENT_BYTES {
         return Err(Refused::of(index, format!("is larger than {} KiB", MAX_EVENT_BYTES / 1024)));
     }
@@ -136,11 +136,11 @@ pub fn validate(index: usize, text: &str, key_id: Option<&str>, rules: &Rules<'_
 
 /// Why an event was not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Every complaint.
-    pub errors: Vec<FieldError>,
+    pub(crate) errors: Vec<FieldError>,
     /// Whether the text was JSON at all.
-    pub is_json: bool,
+    pub(crate) is_json: bool,
 }
 
 impl Refused {
@@ -294,7 +294,55 @@ fn fill_defaults(event: &mut AgentEvent, prices: &PriceTable) {
     let cost = prices.cost_usd(model, event.input_tokens, event.output_tokens, event.cached_input_tokens);
     // A price that the contract's bounds do not admit is no better than an unknown one.
     if let Some(cost) = cost.filter(|cost| has_tokens && (0.0..=MAX_COST_USD).contains(cost)) {
-        event.cost_usd = Some(if cost < 1e-9 { 0.0 } else { cost });
+        // In whole nano-dollars, as it will be counted: 0.0022, not 0.0021999999999999997.
+        event.cost_usd = Some((cost * 1e9).round() / 1e9);
         event.cost_estimated = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identify::identify;
+    use schemas::examples;
+    use schemas::time::parse_micros;
+
+    fn now() -> i64 {
+        parse_micros("2026-01-07T12:00:00Z").expect("a time")
+    }
+
+    fn prices() -> PriceTable {
+        PriceTable::from_json(examples::PRICES).expect("a table")
+    }
+
+    fn judged(text: &str, change: impl FnOnce(&mut Rules<'_>)) -> Result<Valid, Vec<FieldError>> {
+        let (prices, agent) = (prices(), AgentId::parse("path-agent").expect("an id"));
+        let mut rules = Rules { now: now(), retention_days: None, is_strict: false, prices: &prices, agent: Some(&agent) };
+        change(&mut rules);
+        validate(0, text, None, &rules).map_err(|refused| refused.errors)
+    }
+
+    fn complaints(text: &str) -> Vec<String> {
+        let errors = judged(text, |_| ()).expect_err(text);
+        errors.into_iter().map(|e| format!("{}: {}", e.field, e.detail)).collect()
+    }
+
+    fn event(text: &str) -> AgentEvent {
+        judged(text, |_| ()).unwrap_or_else(|e| panic!("{text}: {e:?}")).event
+    }
+
+    #[test]
+    fn golden_examples_become_the_events_they_say() {
+        let prices = prices();
+        for example in examples::all() {
+            let agent = AgentId::parse(example.agent_id.as_str()).expect("an id");
+            let rules = Rules { now: now(), retention_days: None, is_strict: false, prices: &prices, agent: Some(&agent) };
+            let valid = validate(0, &example.request, None, &rules).unwrap_or_else(|e| panic!("{}: {e:?}", example.name));
+            let mut events = [(0, valid)];
+            assert!(identify(&mut events).is_empty());
+            let [(_, Valid { event, .. })] = events;
+            let hash: String = event.content_hash.iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(event, example.event, "{}: {} {hash}", example.name, event.event_id);
+        }
     }
 }
