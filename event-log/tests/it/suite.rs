@@ -5,7 +5,10 @@
 //! Nothing but the four methods of [`Harness`] is asked of it.
 
 use bytes::Bytes;
-use event_log::{Acknowledgement, AppendError, Assignment, Bounds, Delivery, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec};
+use event_log::{
+    Acknowledgement, AppendError, Assignment, Bounds, Delivery, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record,
+    TopicSpec,
+};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -13,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Opens a log for a test.
-pub trait Harness: Send + Sync {
+pub(crate) trait Harness: Send + Sync {
     /// Opens the log. Called again in the same test it opens the same log, after the one handed out before and all
     /// that came of it was dropped.
     fn open(&self) -> BoxFuture<'_, Arc<dyn Log>>;
@@ -67,33 +70,33 @@ macro_rules! run {
 pub(crate) use run;
 
 /// Fails the test where it hangs; far beyond what any test needs.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     Box::pin(tokio::time::timeout(Duration::from_secs(120), future)).await.expect("the test hangs")
 }
 
 /// A topic that no other test uses.
-pub fn topic(partitions: u32) -> TopicSpec {
+pub(crate) fn topic(partitions: u32) -> TopicSpec {
     TopicSpec { name: fresh("topic"), partitions, retention: None, retention_bytes: None, is_compacted: false }
 }
 
 /// A name that no other test uses.
-pub fn fresh(what: &str) -> String {
+pub(crate) fn fresh(what: &str) -> String {
     format!("{what}-{:016x}", rand::random::<u64>())
 }
 
-pub fn record(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Record {
+pub(crate) fn record(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Record {
     Record { key: Bytes::from(key.into()), value: Bytes::from(value.into()), headers: Vec::new() }
 }
 
 /// Appends, trying again while the buffer is full, and waits for all acknowledgements.
-pub async fn append_all(log: &Arc<dyn Log>, topic: &str, records: impl IntoIterator<Item = Record>) -> Vec<(u32, u64)> {
+pub(crate) async fn append_all(log: &Arc<dyn Log>, topic: &str, records: impl IntoIterator<Item = Record>) -> Vec<(u32, u64)> {
     let acknowledgements: Vec<Acknowledgement> =
         records.into_iter().map(|record| log.append(topic, record).expect("room in the buffer")).collect();
     futures::future::try_join_all(acknowledgements).await.expect("acknowledged")
 }
 
 /// For each partition a key that is placed there.
-pub async fn a_key_for_each_partition(log: &Arc<dyn Log>, topic: &TopicSpec) -> Vec<Vec<u8>> {
+pub(crate) async fn a_key_for_each_partition(log: &Arc<dyn Log>, topic: &TopicSpec) -> Vec<Vec<u8>> {
     let mut keys = BTreeMap::new();
     for n in 0_u32.. {
         let key = format!("key-{n}").into_bytes();
@@ -129,7 +132,7 @@ fn placed(key: &[u8], partitions: u32) -> u32 {
 }
 
 /// Reads until `count` records came.
-pub async fn read_records(reader: &mut Box<dyn Reader>, count: usize) -> Vec<LogRecord> {
+pub(crate) async fn read_records(reader: &mut Box<dyn Reader>, count: usize) -> Vec<LogRecord> {
     let mut records = Vec::new();
     while records.len() < count {
         let more = reader.next().await.expect("records");
@@ -140,7 +143,12 @@ pub async fn read_records(reader: &mut Box<dyn Reader>, count: usize) -> Vec<Log
 }
 
 /// Waits for the first assignment and begins each partition at its committed offset, or at the start.
-pub async fn begin_all(log: &Arc<dyn Log>, topic: &str, consumer: &mut Box<dyn GroupConsumer>, partitions: usize) -> Vec<Assignment> {
+pub(crate) async fn begin_all(
+    log: &Arc<dyn Log>,
+    topic: &str,
+    consumer: &mut Box<dyn GroupConsumer>,
+    partitions: usize,
+) -> Vec<Assignment> {
     let mut all = Vec::new();
     while all.len() < partitions {
         match consumer.next().await.expect("a delivery") {
@@ -167,7 +175,7 @@ async fn begin(log: &Arc<dyn Log>, topic: &str, consumer: &mut Box<dyn GroupCons
 }
 
 /// Consumes until `count` records came.
-pub async fn consume_records(consumer: &mut Box<dyn GroupConsumer>, count: usize) -> Vec<LogRecord> {
+pub(crate) async fn consume_records(consumer: &mut Box<dyn GroupConsumer>, count: usize) -> Vec<LogRecord> {
     let mut records = Vec::new();
     while records.len() < count {
         match consumer.next().await.expect("a delivery") {
@@ -186,7 +194,7 @@ fn values(records: &[LogRecord]) -> Vec<String> {
     records.iter().map(|r| String::from_utf8(r.value.to_vec()).expect("text")).collect()
 }
 
-pub async fn offsets_are_dense_and_follow_the_order_of_the_appends(harness: &impl Harness) {
+pub(crate) async fn offsets_are_dense_and_follow_the_order_of_the_appends(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(3);
     log.create_topic(&topic).await.expect("created");
@@ -211,7 +219,7 @@ pub async fn offsets_are_dense_and_follow_the_order_of_the_appends(harness: &imp
     }
 }
 
-pub async fn an_acknowledged_record_can_be_read(harness: &impl Harness) {
+pub(crate) async fn an_acknowledged_record_can_be_read(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(2);
     log.create_topic(&topic).await.expect("created");
@@ -223,7 +231,7 @@ pub async fn an_acknowledged_record_can_be_read(harness: &impl Harness) {
     }
 }
 
-pub async fn keys_are_placed_as_kafka_places_them(harness: &impl Harness) {
+pub(crate) async fn keys_are_placed_as_kafka_places_them(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(7);
     log.create_topic(&topic).await.expect("created");
@@ -236,7 +244,7 @@ pub async fn keys_are_placed_as_kafka_places_them(harness: &impl Harness) {
     }
 }
 
-pub async fn keys_values_and_headers_come_back_as_they_were(harness: &impl Harness) {
+pub(crate) async fn keys_values_and_headers_come_back_as_they_were(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -256,12 +264,12 @@ pub async fn keys_values_and_headers_come_back_as_they_were(harness: &impl Harne
     }
 }
 
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     i64::try_from(since.as_millis()).expect("in range")
 }
 
-pub async fn two_groups_read_independently(harness: &impl Harness) {
+pub(crate) async fn two_groups_read_independently(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(2);
     log.create_topic(&topic).await.expect("created");
@@ -283,7 +291,7 @@ pub async fn two_groups_read_independently(harness: &impl Harness) {
     assert_eq!(log.committed(&groups[1], &topic.name).await.expect("committed"), [None, None]);
 }
 
-pub async fn a_committed_offset_survives_reopening(harness: &impl Harness) {
+pub(crate) async fn a_committed_offset_survives_reopening(harness: &impl Harness) {
     let topic = topic(1);
     let group = fresh("group");
     {
@@ -304,7 +312,7 @@ pub async fn a_committed_offset_survives_reopening(harness: &impl Harness) {
     consumer.leave().await;
 }
 
-pub async fn the_log_keeps_its_id_and_its_records(harness: &impl Harness) {
+pub(crate) async fn the_log_keeps_its_id_and_its_records(harness: &impl Harness) {
     let topic = topic(2);
     let (id, acknowledged) = {
         let log = harness.open().await;
@@ -364,8 +372,10 @@ async fn member(
                     let expected = next.insert(record.partition, Some(record.offset + 1)).expect("begun");
                     assert!(expected.is_none_or(|expected| expected == record.offset), "without gaps and repeats");
                 }
-                let last = records.last().expect("at least one");
-                consumer.committer().commit(last.partition, last.offset + 1).await.expect("holds it");
+                for partition in records.iter().map(|record| record.partition).collect::<BTreeSet<_>>() {
+                    let offset = next[&partition].expect("just seen");
+                    consumer.committer().commit(partition, offset).await.expect("holds it");
+                }
             }
             Delivery::Revoked(revocation) => {
                 for partition in &revocation.partitions {
@@ -388,7 +398,7 @@ async fn member(
     consumer.leave().await;
 }
 
-pub async fn every_record_is_delivered_while_members_come_and_go(harness: &impl Harness) {
+pub(crate) async fn every_record_is_delivered_while_members_come_and_go(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(6);
     log.create_topic(&topic).await.expect("created");
@@ -447,7 +457,7 @@ pub async fn every_record_is_delivered_while_members_come_and_go(harness: &impl 
     }
 }
 
-pub async fn the_next_consumer_goes_on_at_the_committed_offset(harness: &impl Harness) {
+pub(crate) async fn the_next_consumer_goes_on_at_the_committed_offset(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -466,7 +476,7 @@ pub async fn the_next_consumer_goes_on_at_the_committed_offset(harness: &impl Ha
     assert_eq!(log.committed(&group, &topic.name).await.expect("committed"), [Some(9)]);
 }
 
-pub async fn a_paused_partition_delivers_nothing_until_resumed(harness: &impl Harness) {
+pub(crate) async fn a_paused_partition_delivers_nothing_until_resumed(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(2);
     log.create_topic(&topic).await.expect("created");
@@ -485,7 +495,7 @@ pub async fn a_paused_partition_delivers_nothing_until_resumed(harness: &impl Ha
     consumer.leave().await;
 }
 
-pub async fn reading_begins_where_it_is_told_to(harness: &impl Harness) {
+pub(crate) async fn reading_begins_where_it_is_told_to(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(2);
     log.create_topic(&topic).await.expect("created");
@@ -504,7 +514,7 @@ pub async fn reading_begins_where_it_is_told_to(harness: &impl Harness) {
     assert_eq!(positions(&read_records(&mut offsets, 4).await), BTreeSet::from([(0, 5), (1, 3), (1, 4), (1, 5)]));
 }
 
-pub async fn a_reader_knows_when_it_has_caught_up(harness: &impl Harness) {
+pub(crate) async fn a_reader_knows_when_it_has_caught_up(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(2);
     log.create_topic(&topic).await.expect("created");
@@ -524,7 +534,7 @@ pub async fn a_reader_knows_when_it_has_caught_up(harness: &impl Harness) {
     assert!(end.is_caught_up());
 }
 
-pub async fn a_compacted_topic_keeps_the_newest_record_of_each_key(harness: &impl Harness) {
+pub(crate) async fn a_compacted_topic_keeps_the_newest_record_of_each_key(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = TopicSpec { is_compacted: true, retention: Some(Duration::from_secs(86_400)), ..topic(2) };
     log.create_topic(&topic).await.expect("created");
@@ -545,7 +555,7 @@ pub async fn a_compacted_topic_keeps_the_newest_record_of_each_key(harness: &imp
     assert_eq!(found, newest);
 }
 
-pub async fn added_partitions_are_picked_up(harness: &impl Harness) {
+pub(crate) async fn added_partitions_are_picked_up(harness: &impl Harness) {
     let log = harness.open().await;
     let mut topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -586,7 +596,7 @@ pub async fn added_partitions_are_picked_up(harness: &impl Harness) {
     consumer.leave().await;
 }
 
-pub async fn bounds_and_record_at_tell_what_is_there(harness: &impl Harness) {
+pub(crate) async fn bounds_and_record_at_tell_what_is_there(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -602,7 +612,7 @@ pub async fn bounds_and_record_at_tell_what_is_there(harness: &impl Harness) {
     assert!(log.bounds(&topic.name, 1).await.is_err(), "there is no such partition");
 }
 
-pub async fn beginning_below_the_start_is_refused(harness: &impl Harness) {
+pub(crate) async fn beginning_below_the_start_is_refused(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -626,7 +636,7 @@ pub async fn beginning_below_the_start_is_refused(harness: &impl Harness) {
     consumer.leave().await;
 }
 
-pub async fn beginning_beyond_the_end_is_refused(harness: &impl Harness) {
+pub(crate) async fn beginning_beyond_the_end_is_refused(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -650,7 +660,7 @@ async fn first_assignment(consumer: &mut Box<dyn GroupConsumer>) -> Vec<Assignme
     }
 }
 
-pub async fn a_full_buffer_refuses_and_loses_nothing(harness: &impl Harness) {
+pub(crate) async fn a_full_buffer_refuses_and_loses_nothing(harness: &impl Harness) {
     let log = harness.open_with_tiny_buffer().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -669,7 +679,7 @@ pub async fn a_full_buffer_refuses_and_loses_nothing(harness: &impl Harness) {
     append_all(&log, &topic.name, [record("k", "room again")]).await;
 }
 
-pub async fn a_group_that_left_may_not_commit(harness: &impl Harness) {
+pub(crate) async fn a_group_that_left_may_not_commit(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -688,7 +698,7 @@ pub async fn a_group_that_left_may_not_commit(harness: &impl Harness) {
     consumer.leave().await;
 }
 
-pub async fn waiting_may_be_cancelled_without_losing_records(harness: &impl Harness) {
+pub(crate) async fn waiting_may_be_cancelled_without_losing_records(harness: &impl Harness) {
     let log = harness.open().await;
     let topic = topic(1);
     log.create_topic(&topic).await.expect("created");
@@ -719,7 +729,7 @@ pub async fn waiting_may_be_cancelled_without_losing_records(harness: &impl Harn
     consumer.leave().await;
 }
 
-pub async fn an_unknown_topic_is_named(harness: &impl Harness) {
+pub(crate) async fn an_unknown_topic_is_named(harness: &impl Harness) {
     let log = harness.open().await;
     let name = fresh("nowhere");
     let is_named = |error: LogError| assert!(matches!(&error, LogError::UnknownTopic(topic) if *topic == name), "{error}");
