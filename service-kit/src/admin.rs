@@ -64,18 +64,13 @@ impl Readiness {
 }
 
 /// `/health`, `/health/live` and `/health/ready`.
-pub fn health(readiness: Readiness) -> Router {
+pub fn router(readiness: Readiness) -> Router {
     Router::new().route("/health", get(live)).route("/health/live", get(live)).route("/health/ready", get(ready)).with_state(readiness)
 }
 
 /// `/metrics` in the Prometheus text form.
 pub fn metrics(prometheus: PrometheusHandle) -> Router {
     Router::new().route("/metrics", get(metrics_render)).with_state(prometheus)
-}
-
-/// Everything of the admin port.
-pub fn router(readiness: Readiness, prometheus: PrometheusHandle) -> Router {
-    health(readiness).merge(metrics(prometheus))
 }
 
 /// Serves the admin port until `shutdown`.
@@ -88,7 +83,7 @@ pub async fn serve(
     prometheus: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    http::serve(listener, router(readiness, prometheus), shutdown).await
+    http::serve(listener, router(readiness).merge(metrics(prometheus)), shutdown).await
 }
 
 #[derive(Serialize)]

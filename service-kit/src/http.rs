@@ -42,7 +42,7 @@ const DURATION: &str = "http_request_duration_seconds";
 /// Whom the service answers.
 #[derive(Args, Clone, Debug, Default)]
 pub struct HttpConfig {
-    /// Host names, besides localhost, 127.0.0.1 and [::1], under which the service may be asked, comma separated, with
+    /// Host names, besides localhost, 127.0.0.1 and `[::1]`, under which the service may be asked, comma separated, with
     /// or without a port; `*` allows all. Others get 403: that stops web pages that point their own name here.
     #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = guard::parse_host)]
     pub allowed_hosts: Vec<String>,
@@ -65,7 +65,7 @@ struct Frame {
 /// Puts everything around a service's routes. To be called once, last, with all routes merged.
 pub fn layered(router: Router, service: &'static str, config: &HttpConfig) -> Router {
     let frame = Arc::new(Frame { service, guard: Guard::new(config) });
-    let router = if config.cors_origins.is_empty() { router } else { router.layer(cors(config)) };
+    let router = if config.cors_origins.iter().all(String::is_empty) { router } else { router.layer(cors(config)) };
     router.layer(from_fn_with_state(frame, around))
 }
 
@@ -111,8 +111,11 @@ async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Nex
     span.in_scope(|| log_request(status.as_u16(), took));
     let labels = [("service", frame.service.into()), ("method", method.into()), ("status", status.as_u16().to_string().into())];
     let route_label = metrics::Label::new("route", route_name.to_owned());
-    let labels: Vec<metrics::Label> =
-        labels.into_iter().map(|(name, value): (&'static str, metrics::SharedString)| metrics::Label::new(name, value)).chain([route_label]).collect();
+    let labels: Vec<metrics::Label> = labels
+        .into_iter()
+        .map(|(name, value): (&'static str, metrics::SharedString)| metrics::Label::new(name, value))
+        .chain([route_label])
+        .collect();
     histogram!(DURATION, labels).record(took.as_secs_f64());
     response
 }
@@ -151,7 +154,7 @@ fn method_name(method: &Method) -> &'static str {
 }
 
 fn cors(config: &HttpConfig) -> CorsLayer {
-    let origins = config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let origins = config.cors_origins.iter().filter(|origin| !origin.is_empty()).filter_map(|origin| HeaderValue::from_str(origin).ok());
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
@@ -169,4 +172,3 @@ fn cors(config: &HttpConfig) -> CorsLayer {
         .expose_headers([header::ETAG, header::RETRY_AFTER, HeaderName::from_static("preference-applied"), X_REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }
-

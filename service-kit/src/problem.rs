@@ -13,7 +13,7 @@ use std::fmt;
 #[derive(Debug)]
 pub struct ApiError {
     /// What the client reads; the HTTP layer adds the request's id.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// Seconds after which trying again makes sense.
     pub retry_after_s: Option<u64>,
     cause: Option<anyhow::Error>,
@@ -23,7 +23,7 @@ impl ApiError {
     /// An error of that status, with the status's own name as its title.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { problem: Problem::new(status.as_u16(), title, detail), retry_after_s: None, cause: None }
+        Self { problem: Box::new(Problem::new(status.as_u16(), title, detail)), retry_after_s: None, cause: None }
     }
 
     /// 400: the request cannot be read.
@@ -131,7 +131,7 @@ impl IntoResponse for ApiError {
                 tracing::warn!(status = status.as_u16(), error = format!("{cause:#}"), "request failed");
             }
         }
-        respond(self.problem, self.retry_after_s)
+        respond(*self.problem, self.retry_after_s)
     }
 }
 

@@ -34,7 +34,8 @@ pub async fn read_body(body: Body, max_bytes: usize, within: Duration) -> Result
     let mut bytes = BytesMut::new();
     loop {
         let frame = timeout_at(deadline, body.frame()).await;
-        let Some(frame) = frame.map_err(|_| ApiError::timed_out(format!("the body did not arrive within {} s", within.as_secs_f64())))? else {
+        let Some(frame) = frame.map_err(|_| ApiError::timed_out(format!("the body did not arrive within {} s", within.as_secs_f64())))?
+        else {
             return Ok(bytes.freeze());
         };
         let frame = frame.map_err(|_| ApiError::bad_request("the body broke off"))?;

@@ -39,7 +39,8 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(config: &HttpConfig) -> Self {
-        let lower = |texts: &[String]| texts.iter().map(|text| text.to_ascii_lowercase()).collect::<Vec<_>>();
+        let lower =
+            |texts: &[String]| texts.iter().filter(|text| !text.is_empty()).map(|text| text.to_ascii_lowercase()).collect::<Vec<_>>();
         let hosts = lower(&config.allowed_hosts);
         Self { allows_all_hosts: hosts.iter().any(|host| host == "*"), hosts, origins: lower(&config.cors_origins) }
     }
@@ -90,7 +91,7 @@ impl Guard {
     }
 }
 
-/// Pages of other origins may send such requests without asking first, or, for WebSockets, without asking at all.
+/// Pages of other origins may send such requests without asking first, or, for web sockets, without asking at all.
 fn needs_origin_check(method: &Method, headers: &HeaderMap) -> bool {
     let is_reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     !is_reading || headers.contains_key(UPGRADE)
@@ -102,7 +103,9 @@ fn host_of(request: &Request) -> Result<Authority, ApiError> {
     let mut named = request.headers().get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (None, _) => None,
-        (Some(host), None) => Some(host.to_str().ok().and_then(parse_authority).ok_or_else(|| ApiError::bad_request("the Host header cannot be read"))?),
+        (Some(host), None) => {
+            Some(host.to_str().ok().and_then(parse_authority).ok_or_else(|| ApiError::bad_request("the Host header cannot be read"))?)
+        }
         (Some(_), Some(_)) => return Err(ApiError::bad_request("there is more than one Host header")),
     };
     match (request.uri().authority(), header) {
@@ -118,16 +121,19 @@ fn parse_authority(text: &str) -> Option<Authority> {
     text.parse::<Authority>().ok().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
 }
 
-/// For the command line: `name`, `name:port`, an address, or `*`.
+/// For the command line: `name`, `name:port`, an address, or `*`. An empty variable says nothing.
 pub(super) fn parse_host(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let is_host = text == "*" || parse_authority(text).is_some_and(|a| a.port().is_none() || a.port_u16().is_some());
+    let is_host = matches!(text, "" | "*") || parse_authority(text).is_some_and(|a| a.port().is_none() || a.port_u16().is_some());
     if is_host { Ok(text.to_ascii_lowercase()) } else { Err("must be a host name, with or without a port, or *".into()) }
 }
 
 /// For the command line: `https://name` with or without a port.
 pub(super) fn parse_origin(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
+    if text.is_empty() {
+        return Ok(String::new());
+    }
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest.and_then(parse_authority) {
         Some(authority) if Some(authority.as_str()) == rest => Ok(text.to_ascii_lowercase()),
@@ -141,21 +147,41 @@ mod tests {
     use axum::body::Body;
 
     fn guard() -> Guard {
-        let (allowed_hosts, cors_origins) = (vec!["tally.example.com".into(), "10.0.0.5:8010".into()], vec!["https://pages.example.com".into()]);
+        let (allowed_hosts, cors_origins) =
+            (vec!["tally.example.com".into(), "10.0.0.5:8010".into()], vec!["https://pages.example.com".into()]);
         Guard::new(&HttpConfig { allowed_hosts, cors_origins })
     }
 
     fn status(method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
-        let request = headers.iter().fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, *value));
         guard().check(&request.body(Body::empty()).expect("a request")).map_or_else(|refusal| refusal.problem.status, |()| 200)
     }
 
     #[test]
     fn only_own_names_are_answered() {
-        for host in ["localhost", "LOCALHOST:8001", "127.0.0.1:1", "[::1]:8001", "[::1]", "localhost.", "tally.example.com", "Tally.Example.com:443", "10.0.0.5:8010"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8001",
+            "127.0.0.1:1",
+            "[::1]:8001",
+            "[::1]",
+            "localhost.",
+            "tally.example.com",
+            "Tally.Example.com:443",
+            "10.0.0.5:8010",
+        ] {
             assert_eq!(status("GET", "/", &[("host", host)]), 200, "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.2", "10.0.0.5", "10.0.0.5:80", "xtally.example.com"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "127.0.0.2",
+            "10.0.0.5",
+            "10.0.0.5:80",
+            "xtally.example.com",
+        ] {
             assert_eq!(status("GET", "/", &[("host", host)]), 403, "{host}");
         }
     }
@@ -213,11 +239,11 @@ mod tests {
     fn configured_names_are_checked_before_anything_binds() {
         assert_eq!(parse_host(" Tally.Example.com "), Ok("tally.example.com".into()));
         assert_eq!(parse_host("*"), Ok("*".into()));
-        for host in ["", "a b", "https://tally.example.com", "a@b", "a:99999"] {
+        for host in ["a b", "https://tally.example.com", "a@b", "a:99999"] {
             assert!(parse_host(host).is_err(), "{host}");
         }
         assert_eq!(parse_origin("https://Pages.example.com/"), Ok("https://pages.example.com".into()));
-        for origin in ["", "*", "pages.example.com", "ftp://a", "https://a/b", "https://u@a", "https://"] {
+        for origin in ["*", "pages.example.com", "ftp://a", "https://a/b", "https://u@a", "https://"] {
             assert!(parse_origin(origin).is_err(), "{origin}");
         }
     }

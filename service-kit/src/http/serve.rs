@@ -75,7 +75,9 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Resul
     match listener.accept().await {
         Ok((stream, _)) => Ok(Some((stream, permit))),
         Err(error) if error.kind() == ErrorKind::InvalidInput => Err(error),
-        Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
         Err(error) => {
             tracing::warn!(%error, "cannot accept connections for now");
             tokio::time::sleep(ACCEPT_AGAIN).await;

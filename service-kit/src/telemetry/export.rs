@@ -40,10 +40,7 @@ struct OnRuntime {
 
 #[async_trait]
 impl HttpClient for OnRuntime {
-    async fn send_bytes(
-        &self,
-        request: axum::http::Request<Bytes>,
-    ) -> Result<axum::http::Response<Bytes>, HttpError> {
+    async fn send_bytes(&self, request: axum::http::Request<Bytes>) -> Result<axum::http::Response<Bytes>, HttpError> {
         let client = self.client.clone();
         self.runtime.spawn(async move { client.send_bytes(request).await }).await?
     }

@@ -119,7 +119,15 @@ mod tests {
     #[test]
     fn a_given_context_passes_and_a_broken_one_is_replaced() {
         assert_eq!(stamped(Some(GOOD)), GOOD);
-        for broken in ["", "00", "00-0-0-0", &GOOD.to_uppercase(), &GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)), &format!("{GOOD}-x"), &GOOD.replacen("00", "ff", 1)] {
+        for broken in [
+            "",
+            "00",
+            "00-0-0-0",
+            &GOOD.to_uppercase(),
+            &GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &format!("{GOOD}-x"),
+            &GOOD.replacen("00", "ff", 1),
+        ] {
             assert_ne!(stamped(Some(broken)), *broken, "{broken}");
         }
     }
