@@ -10,7 +10,7 @@ mod notices;
 mod rank;
 mod rows;
 
-pub use notices::Notice;
+pub use notices::{LiveTotals, Notice, TotalsChanged};
 pub use rank::{Column, RankAfter, RankQuery, Ranked, RankedAgent};
 
 use crate::QueryConfig;

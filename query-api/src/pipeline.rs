@@ -1,0 +1,174 @@
+//! `GET /api/v1/pipeline`: how far each stage is behind the one before, for the page that shows the system's health.
+
+use crate::AppState;
+use crate::progress::Progress;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse as _, Response};
+use event_log::{Bounds, LogError};
+use futures::future::try_join_all;
+use schemas::Problem;
+use schemas::time::{format_day, format_micros, now_micros};
+use serde::Serialize;
+use service_kit::problem::ApiError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// An answer this old will do.
+const FRESH_FOR: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) fn router() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::new().routes(routes!(pipeline_read))
+}
+
+/// How far the pipeline is.
+#[derive(Debug, Serialize, ToSchema)]
+struct PipelineAnswer {
+    /// Events that the log has and that are not counted yet.
+    lag_records: u64,
+    /// Age of the oldest of them, ms; 0 where there is none.
+    lag_ms: i64,
+    /// The partitions of the log.
+    partitions: Vec<PartitionProgress>,
+    /// Events that were refused after they were accepted.
+    dead_letters: DeadLetterCounts,
+    /// The live table of this replica.
+    live_table: LiveTableState,
+    /// Open streams of this replica.
+    streams: usize,
+    /// When this was so.
+    #[schema(format = DateTime)]
+    as_of: String,
+}
+
+/// One partition of the log.
+#[derive(Debug, Serialize, ToSchema)]
+struct PartitionProgress {
+    /// Its number.
+    partition: u32,
+    /// Offset of the oldest record there is.
+    start: u64,
+    /// Offset that the next record gets.
+    end: u64,
+    /// The next offset to count: everything before is counted.
+    committed: u64,
+    /// Records between the two.
+    lag_records: u64,
+}
+
+/// Dead letters that the log has.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeadLetterCounts {
+    /// How many.
+    total: u64,
+    /// By reason, most frequent first; of the newest 100,000.
+    by_reason: Vec<ReasonCount>,
+}
+
+/// Dead letters of one reason.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReasonCount {
+    /// The reason.
+    reason: String,
+    /// How many.
+    count: u64,
+}
+
+/// How far the live table can be believed.
+#[derive(Debug, Serialize, ToSchema)]
+struct LiveTableState {
+    /// Everything announced before this time is in it.
+    #[schema(format = DateTime)]
+    as_of: String,
+    /// Whether it has read all totals once.
+    is_caught_up: bool,
+    /// Announcements that it has not read; null where the log did not say.
+    #[schema(required)]
+    lag_records: Option<u64>,
+    /// Why it cannot read for now.
+    #[schema(required)]
+    trouble: Option<&'static str>,
+    /// Rows: agents × days.
+    rows: usize,
+    /// First day held.
+    #[schema(format = Date)]
+    first_day: String,
+    /// Last day held.
+    #[schema(format = Date)]
+    last_day: String,
+}
+
+/// How far each stage of the pipeline is behind
+#[utoipa::path(
+    get,
+    path = "/api/v1/pipeline",
+    tag = "health",
+    responses(
+        (status = 200, description = "Lag, dead letters and the live table", body = PipelineAnswer),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    let as_of = format_micros(now_micros());
+    let partitions = match tokio::time::timeout(ANSWER_WITHIN, partitions(&state.progress)).await {
+        Ok(Ok(partitions)) => partitions,
+        failure => {
+            tracing::warn!(?failure, "the log did not answer for the pipeline");
+            return Err(ApiError::unavailable("the log does not answer at the moment; try again", 2));
+        }
+    };
+    let lag_records = partitions.iter().map(|p| p.lag_records).sum();
+    let lag_ms = lag_ms(&state.progress, &partitions).await;
+    let dead = state.progress.dead_letters();
+    let by_reason = dead.by_reason().into_iter().map(|(reason, count)| ReasonCount { reason: reason.to_string(), count }).collect();
+    let dead_letters = DeadLetterCounts { total: dead.total(), by_reason };
+    let answer =
+        PipelineAnswer { lag_records, lag_ms, partitions, dead_letters, live_table: live_table(&state), streams: state.seats.taken(), as_of };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+async fn partitions(progress: &Progress) -> Result<Vec<PartitionProgress>, LogError> {
+    let now = Instant::now();
+    let since = now.checked_sub(FRESH_FOR).unwrap_or(now);
+    let look = progress.wait().look_since(since).await?;
+    let committed = look.committed()?;
+    let bounds = (0..progress.partitions().await?).map(|partition| progress.bounds(partition, since));
+    let bounds = try_join_all(bounds).await?;
+    let progress_of = |(partition, Bounds { start, end }): (u32, Bounds)| {
+        let next = committed.next.get(partition as usize).copied().unwrap_or_default().max(start);
+        // The offsets may be younger than the bounds.
+        let end = end.max(next);
+        PartitionProgress { partition, start, end, committed: next, lag_records: end - next }
+    };
+    Ok((0..).zip(bounds).map(progress_of).collect())
+}
+
+async fn lag_ms(progress: &Progress, partitions: &[PartitionProgress]) -> i64 {
+    let mut oldest: Option<i64> = None;
+    for p in partitions.iter().filter(|p| p.lag_records > 0) {
+        if let Ok(Some(at)) = progress.appended_at(p.partition, p.committed).await {
+            oldest = Some(oldest.map_or(at, |o| o.min(at)));
+        }
+    }
+    oldest.map_or(0, |at| (now_micros() / 1_000 - at).max(0))
+}
+
+fn live_table(state: &AppState) -> LiveTableState {
+    let freshness = state.live.freshness();
+    let (first, last) = state.live.days();
+    LiveTableState {
+        as_of: format_micros(freshness.as_of),
+        is_caught_up: freshness.is_caught_up,
+        lag_records: freshness.lag_records,
+        trouble: freshness.trouble.map(|_| "the log cannot be read for now"),
+        rows: state.live.row_count(),
+        first_day: format_day(first),
+        last_day: format_day(last),
+    }
+}

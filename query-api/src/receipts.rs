@@ -1,0 +1,251 @@
+//! `GET /api/v1/receipts/{receipt}`: whether what a client posted is logged and counted; can wait until it is.
+//! Reads your own writes: once it says counted, the numbers contain the event (or it is named as a dead letter).
+
+use crate::AppState;
+use crate::parameters::Parameters;
+use crate::progress::{Committed, Progress, Waiting};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse as _, Response};
+use event_log::{LogError, Position, Receipt};
+use futures::future::try_join_all;
+use schemas::Problem;
+use schemas::problem::FieldError;
+use schemas::time::{format_micros, now_micros};
+use serde::Serialize;
+use service_kit::problem::ApiError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Longest wait.
+const LONGEST_WAIT_MS: i64 = 30_000;
+/// Requests that wait at once.
+const MOST_WAITING: usize = 4_000;
+/// How long a first answer of the log may take.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long dead letters that are written but not read yet are waited for, whatever `wait_ms` says.
+const DEAD_LETTERS_WITHIN: Duration = Duration::from_millis(500);
+const RETRY_AFTER_S: u64 = 2;
+
+pub(crate) fn router() -> OpenApiRouter<Arc<AppState>> {
+    OpenApiRouter::new().routes(routes!(receipt_read))
+}
+
+/// What became of a receipt's events.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReceiptAnswer {
+    /// The receipt.
+    receipt: String,
+    /// Whether the log has all of it.
+    logged: bool,
+    /// Whether all of it is counted: every number asked for from now on contains it.
+    counted: bool,
+    /// Age of the oldest event that waits to be counted in the receipt's partitions, ms; 0 when counted.
+    lag_ms: i64,
+    /// Of the events at exactly the receipt's positions (the last of each partition that a batch touched), those
+    /// that were refused after all; `counted` is then false.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dead_letters: Vec<ReceiptDeadLetter>,
+    /// When this was so.
+    #[schema(format = DateTime)]
+    as_of: String,
+}
+
+/// An event that was not counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct ReceiptDeadLetter {
+    /// `<epoch>-<partition>-<offset>`.
+    position: String,
+    /// Why.
+    reason: String,
+}
+
+/// Whether the events of a receipt are logged and counted
+///
+/// Waits up to `wait_ms` until they are counted. A position older than the log's start is logged and counted.
+#[utoipa::path(
+    get,
+    path = "/api/v1/receipts/{receipt}",
+    tag = "receipts",
+    params(
+        ("receipt" = String, Path, description = "As in the answer to a POST: `<epoch>-<partition>-<offset>`, joined by `.`"),
+        ("wait_ms" = Option<i64>, Query, description = "How long to wait until counted, 0 (default) to 30000", minimum = 0, maximum = 30_000),
+    ),
+    responses(
+        (status = 200, description = "What became of it", body = ReceiptAnswer),
+        (status = 404, description = "The log does not reach as far as the receipt", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The receipt is of an older log", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "No receipt, or a wrong parameter", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+async fn receipt_read(
+    State(state): State<Arc<AppState>>,
+    Path(text): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let wait_ms = parameters.integer("wait_ms", 0..=LONGEST_WAIT_MS).unwrap_or(0);
+    parameters.check()?;
+    let receipt = receipt_of(&text)?;
+    check_epoch(&receipt, state.config.epoch)?;
+    if state.progress.waiting() >= MOST_WAITING {
+        return Err(ApiError::unavailable("too many requests wait for receipts; try again", RETRY_AFTER_S));
+    }
+    let inquiry = Inquiry::new(&state.progress, &receipt);
+    let wait = Duration::from_millis(wait_ms.unsigned_abs());
+    let answer = inquiry.answer(wait, state.shutdown.cancelled()).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+fn receipt_of(text: &str) -> Result<Receipt, ApiError> {
+    text.parse().map_err(|error: event_log::ParseError| {
+        let error = FieldError { index: 0, field: "receipt".into(), detail: error.to_string() };
+        ApiError::unprocessable(format!("receipt: {}", error.detail), vec![error])
+    })
+}
+
+fn check_epoch(receipt: &Receipt, epoch: u32) -> Result<(), ApiError> {
+    let epochs = receipt.positions().iter().map(|p| p.epoch);
+    if epochs.clone().any(|e| e > epoch) {
+        return Err(beyond());
+    }
+    if epochs.clone().any(|e| e < epoch) {
+        return Err(ApiError::gone("the receipt is of an older log, which is no longer there"));
+    }
+    Ok(())
+}
+
+fn beyond() -> ApiError {
+    ApiError::not_found("the log does not reach as far as this receipt")
+}
+
+fn no_answer(error: LogError) -> ApiError {
+    if matches!(error, LogError::Broken(_)) {
+        return ApiError::internal(error);
+    }
+    tracing::warn!(%error, "the log did not answer for a receipt");
+    ApiError::unavailable("the log does not answer at the moment; try again", RETRY_AFTER_S)
+}
+
+/// One request's question.
+struct Inquiry<'a> {
+    progress: &'a Progress,
+    receipt: &'a Receipt,
+    began: Instant,
+    /// Positions that were not counted when last looked.
+    pending: Vec<Position>,
+}
+
+impl<'a> Inquiry<'a> {
+    fn new(progress: &'a Progress, receipt: &'a Receipt) -> Self {
+        Self { progress, receipt, began: Instant::now(), pending: receipt.positions().to_vec() }
+    }
+
+    async fn answer(mut self, wait: Duration, stopped: impl Future<Output = ()>) -> Result<ReceiptAnswer, ApiError> {
+        let mut waiting = self.progress.wait();
+        let first = tokio::time::timeout(FIRST_ANSWER_WITHIN, waiting.look_since(self.began)).await;
+        let look = first.unwrap_or_else(|_| Err(LogError::Unavailable("no answer in time".into()))).map_err(no_answer)?;
+        let committed = look.committed().map_err(no_answer)?;
+        self.pending.retain(|p| !committed.is_beyond(p));
+        self.check_bounds().await?;
+        if !self.pending.is_empty() && !wait.is_zero() {
+            tokio::select! {
+                () = self.wait_until_counted(&mut waiting) => {}
+                () = tokio::time::sleep_until(self.began + wait) => {}
+                () = stopped => {}
+            }
+        }
+        self.conclude(&mut waiting).await
+    }
+
+    /// Refuses a position beyond the log's end; one before its start is counted.
+    async fn check_bounds(&mut self) -> Result<(), ApiError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let partitions = self.progress.partitions().await.map_err(no_answer)?;
+        if self.pending.iter().any(|p| p.partition >= partitions) {
+            return Err(beyond());
+        }
+        let asked = self.pending.iter().map(|p| self.progress.bounds(p.partition, self.began));
+        let bounds = try_join_all(asked).await.map_err(no_answer)?;
+        if self.pending.iter().zip(&bounds).any(|(p, b)| p.offset >= b.end) {
+            return Err(beyond());
+        }
+        let mut bounds = bounds.into_iter();
+        self.pending.retain(|p| bounds.next().is_some_and(|b| p.offset >= b.start));
+        Ok(())
+    }
+
+    /// A log that fails for a while is waited for.
+    async fn wait_until_counted(&mut self, waiting: &mut Waiting<'_>) {
+        let mut since = Instant::now();
+        while !self.pending.is_empty() {
+            let Ok(look) = waiting.look_since(since).await else { return };
+            since = Instant::now();
+            if let Ok(committed) = look.committed() {
+                self.pending.retain(|p| !committed.is_beyond(p));
+            }
+        }
+    }
+
+    async fn conclude(self, waiting: &mut Waiting<'_>) -> Result<ReceiptAnswer, ApiError> {
+        let dead_letters = self.dead_letters(waiting).await;
+        let knows_all = dead_letters.is_some();
+        let dead_letters = dead_letters.unwrap_or_default();
+        let is_done = self.pending.is_empty();
+        let lag_ms = if is_done && knows_all { 0 } else { self.lag_ms(waiting).await };
+        Ok(ReceiptAnswer {
+            receipt: self.receipt.to_string(),
+            logged: true,
+            counted: is_done && knows_all && dead_letters.is_empty(),
+            lag_ms,
+            dead_letters,
+            as_of: format_micros(now_micros()),
+        })
+    }
+
+    /// The receipt's dead letters; `None` while they cannot be known.
+    async fn dead_letters(&self, waiting: &mut Waiting<'_>) -> Option<Vec<ReceiptDeadLetter>> {
+        let knowing = async {
+            let mut read = self.progress.watch_dead_letters();
+            let mut since = self.began;
+            loop {
+                let look = waiting.look_since(since).await.ok()?;
+                if let Ok(committed) = look.committed() {
+                    while !self.progress.knows_dead_letters_of(committed) {
+                        read.changed().await.ok()?;
+                    }
+                    return Some(());
+                }
+                since = Instant::now();
+            }
+        };
+        let is_known = matches!(tokio::time::timeout(DEAD_LETTERS_WITHIN, knowing).await, Ok(Some(())));
+        let dead = |p: &Position| Some(ReceiptDeadLetter { position: p.to_string(), reason: self.progress.dead_reason(*p)?.to_string() });
+        let found: Vec<_> = self.receipt.positions().iter().filter_map(dead).collect();
+        (is_known || !found.is_empty()).then_some(found)
+    }
+
+    /// Age of the oldest record that waits in the pending partitions.
+    async fn lag_ms(&self, waiting: &mut Waiting<'_>) -> i64 {
+        let look = waiting.look_since(self.began).await.ok();
+        let committed = look.as_ref().and_then(|l| l.committed().ok());
+        let mut oldest: Option<i64> = None;
+        for position in &self.pending {
+            let next = committed.and_then(|c: &Committed| c.next.get(position.partition as usize)).copied().unwrap_or(position.offset);
+            let at = match self.progress.appended_at(position.partition, next.min(position.offset)).await {
+                Ok(Some(at)) => at,
+                _ => continue,
+            };
+            oldest = Some(oldest.map_or(at, |o| o.min(at)));
+        }
+        let waited_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        oldest.map_or(waited_ms, |at| now_micros() / 1_000 - at).max(1)
+    }
+}
