@@ -5,5 +5,6 @@
 
 pub mod audit;
 pub mod client;
+pub mod fault_proxy;
 pub mod ledger;
 pub mod process;

@@ -1,0 +1,5 @@
+//! The failure suite's short form: real processes killed, frozen and starved, then audited.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod kafka;
+mod standalone;
