@@ -154,9 +154,10 @@ impl<'a> Inquiry<'a> {
         self.pending.retain(|p| !committed.is_beyond(p));
         self.check_bounds().await?;
         if !self.pending.is_empty() && !wait.is_zero() {
+            let until = self.began + wait;
             tokio::select! {
                 () = self.wait_until_counted(&mut waiting) => {}
-                () = tokio::time::sleep_until(self.began + wait) => {}
+                () = tokio::time::sleep_until(until) => {}
                 () = stopped => {}
             }
         }

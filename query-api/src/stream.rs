@@ -83,7 +83,7 @@ enum StreamMessage<'a> {
         ("last_event_id" = Option<String>, Query, description = "The same as the header `Last-Event-ID`, which wins"),
     ),
     responses(
-        (status = 200, description = "The stream; the data of each event is one variant of StreamMessage", body = StreamMessage, content_type = "text/event-stream"),
+        (status = 200, description = "The stream; the data of each event is one variant of StreamMessage", body = StreamMessage<'static>, content_type = "text/event-stream"),
         (status = 422, description = "A wrong parameter", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many followers, or the log does not answer", body = Problem, content_type = "application/problem+json"),
     )

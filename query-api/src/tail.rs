@@ -242,7 +242,6 @@ impl EventWatch {
                     Replayed::Done => self.next = self.replay.take().map(Replay::into_end).unwrap_or_default(),
                 }
             }
-            let arrived = self.watcher.arrived.notified();
             let found = {
                 let watchers = self.tail.lock();
                 let found = watchers.next_of(&self.watcher);
@@ -258,7 +257,8 @@ impl EventWatch {
                 Found::Event(event) if self.was_told(&event) => {}
                 Found::Event(event) => return self.told(event),
                 Found::Missed(count) => return Tailed::Missed(MissedEvents { count, is_exact: true }),
-                Found::Nothing => arrived.await,
+                // Whoever adds to the queue after this look leaves a permit.
+                Found::Nothing => self.watcher.arrived.notified().await,
             }
         }
     }

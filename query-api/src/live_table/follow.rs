@@ -3,7 +3,7 @@
 
 use super::{Freshness, LiveTable};
 use crate::backoff::Backoff;
-use event_log::{Log, LogError, LogRecord, ReadFrom, Reader};
+use event_log::{Log, LogError, LogRecord, ReadFrom};
 use schemas::AgentTotals;
 use schemas::codec::decode_totals;
 use schemas::time::{day_of, now_micros};
@@ -55,14 +55,14 @@ impl Follower {
             tokio::select! {
                 records = reader.next() => match records {
                     Ok(records) => {
-                        self.take(&records, &mut next, reader.as_ref());
+                        self.take(&records, &mut next, reader.is_caught_up());
                         backoff.reset();
                     }
                     Err(error) => return error,
                 },
                 _ = look.tick() => {
                     self.table.turn_to(day_of(now_micros()));
-                    if let Err(error) = self.look(&next, reader.as_ref()).await {
+                    if let Err(error) = self.look(&next, reader.is_caught_up()).await {
                         tracing::debug!(%error, "the live table's distance to the topic's end is not known");
                         self.table.freshness.send_modify(|f| f.lag_records = None);
                     }
@@ -71,7 +71,7 @@ impl Follower {
         }
     }
 
-    fn take(&self, records: &[LogRecord], next: &mut Vec<u64>, reader: &dyn Reader) {
+    fn take(&self, records: &[LogRecord], next: &mut Vec<u64>, is_caught_up: bool) {
         let totals: Vec<AgentTotals> = records.iter().filter_map(understood).collect();
         let changed = self.table.apply(&totals);
         metrics::counter!("live_table_records_total").increment(records.len() as u64);
@@ -84,7 +84,6 @@ impl Follower {
             next[partition] = record.offset + 1;
         }
         let newest_ms = records.iter().map(|r| r.appended_at_ms).max().unwrap_or(0);
-        let is_caught_up = reader.is_caught_up();
         self.table.freshness.send_modify(|f| {
             f.as_of = f.as_of.max(newest_ms.saturating_mul(1_000).min(now_micros()));
             f.is_caught_up |= is_caught_up;
@@ -93,7 +92,7 @@ impl Follower {
     }
 
     /// Compares what was read with the topic's end.
-    async fn look(&self, next: &[u64], reader: &dyn Reader) -> Result<(), LogError> {
+    async fn look(&self, next: &[u64], is_caught_up: bool) -> Result<(), LogError> {
         let looked_at = now_micros();
         let mut lag = 0;
         for partition in 0..self.log.partitions(&self.topic).await? {
@@ -103,7 +102,7 @@ impl Follower {
         }
         metrics::gauge!("live_table_lag_records").set(lag as f64);
         metrics::gauge!("live_table_rows").set(self.table.row_count() as f64);
-        let is_caught_up = reader.is_caught_up() || lag == 0;
+        let is_caught_up = is_caught_up || lag == 0;
         self.table.freshness.send_modify(|f| {
             f.lag_records = Some(lag);
             f.is_caught_up |= is_caught_up;

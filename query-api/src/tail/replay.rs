@@ -70,10 +70,10 @@ impl Replay {
             let closed = |_| LogError::Unavailable("shutting down".into());
             let permit = Arc::clone(&tail.replays).acquire_owned().await.map_err(closed)?;
             let mut trimmed = 0;
-            for partition in (0..self.to.len()).filter(|p| self.from[*p] < self.to[*p]) {
-                let start = tail.log.bounds(&tail.topic, partition as u32).await?.start.min(self.to[partition]);
-                trimmed += start.saturating_sub(self.from[partition]);
-                self.from[partition] = self.from[partition].max(start);
+            for (partition, (from, to)) in (0..).zip(self.from.iter_mut().zip(&self.to)).filter(|(_, (from, to))| **from < **to) {
+                let start = tail.log.bounds(&tail.topic, partition).await?.start.min(*to);
+                trimmed += start.saturating_sub(*from);
+                *from = (*from).max(start);
             }
             if trimmed > 0 {
                 return Ok(Read::Trimmed(trimmed));
