@@ -6,6 +6,7 @@
 
 import pathlib
 import sys
+import tomllib
 
 from ruamel.yaml import YAML
 
@@ -65,6 +66,12 @@ for name, service in services.items():
         fault(name, "has no health check")
     if service["image"].startswith("agent-tally/") and not service.get("read_only"):
         fault(name, "can write to its root file system")
+
+# The image's build reads the whole workspace, so the context must have every member.
+context = (ROOT / ".dockerignore").read_text().splitlines()
+for member in tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["members"]:
+    if f"!{member}" not in context:
+        faults.append(f".dockerignore: leaves out the workspace member {member}")
 
 for line in faults:
     print(line, file=sys.stderr)
