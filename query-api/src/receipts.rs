@@ -250,3 +250,151 @@ impl<'a> Inquiry<'a> {
         oldest.map_or(waited_ms, |at| now_micros() / 1_000 - at).max(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::QueryConfig;
+    use crate::memory_log::MemoryLog;
+    use axum::http::StatusCode;
+    use event_log::Log;
+    use schemas::{AgentEvent, MessageType};
+    use tokio_util::sync::{CancellationToken, DropGuard};
+
+    const AT_ONCE: Duration = Duration::ZERO;
+    const PATIENT: Duration = Duration::from_secs(30);
+
+    fn progress(log: &Arc<MemoryLog>) -> (Arc<Progress>, DropGuard) {
+        let shutdown = CancellationToken::new();
+        let log: Arc<dyn Log> = Arc::clone(log) as _;
+        (Progress::start(&QueryConfig::default(), log, shutdown.clone()), shutdown.drop_guard())
+    }
+
+    /// Three events in each of two partitions.
+    fn log() -> Arc<MemoryLog> {
+        let log = MemoryLog::new();
+        for partition in [0, 1, 0, 1, 0, 1] {
+            log.push_event(partition, &AgentEvent::new("a", 0, "e", MessageType::Error));
+        }
+        log
+    }
+
+    async fn ask(progress: &Progress, receipt: &str, wait: Duration) -> Result<ReceiptAnswer, StatusCode> {
+        let receipt = receipt_of(receipt).map_err(|e| e.status())?;
+        check_epoch(&receipt, 0).map_err(|e| e.status())?;
+        Inquiry::new(progress, &receipt).answer(wait, std::future::pending()).await.map_err(|e| e.status())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_is_counted_when_all_its_positions_are() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        let answer = ask(&progress, "0-0-1.0-1-2", AT_ONCE).await.expect("an answer");
+        assert!(answer.logged && !answer.counted && answer.lag_ms >= 50, "{answer:?}");
+        log.commit(0, 2);
+        assert!(ask(&progress, "0-0-1", AT_ONCE).await.expect("an answer").counted);
+        assert!(!ask(&progress, "0-0-1.0-1-2", AT_ONCE).await.expect("an answer").counted);
+        log.commit(1, 3);
+        let answer = ask(&progress, "0-0-1.0-1-2", AT_ONCE).await.expect("an answer");
+        assert!(answer.counted && answer.lag_ms == 0 && answer.dead_letters.is_empty(), "{answer:?}");
+        assert_eq!(answer.receipt, "0-0-1.0-1-2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_when_the_last_position_is_counted_and_not_before() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        let waiting = ask(&progress, "0-0-1.0-1-2", PATIENT);
+        let counting = async {
+            log.commit(0, 3);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            log.commit(1, 3);
+        };
+        let began = Instant::now();
+        let (answer, ()) = tokio::join!(waiting, counting);
+        assert!(answer.expect("an answer").counted);
+        assert!(began.elapsed() >= Duration::from_secs(3) && began.elapsed() < Duration::from_secs(5));
+        assert_eq!(progress.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_is_over_when_the_time_is_up() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        let answer = ask(&progress, "0-0-1", Duration::from_secs(2)).await.expect("an answer");
+        assert!(answer.logged && !answer.counted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_log_cannot_hold_is_told_apart() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        for (receipt, status) in [
+            ("0-0-3", StatusCode::NOT_FOUND),
+            ("0-2-0", StatusCode::NOT_FOUND),
+            ("0-0-18446744073709551615", StatusCode::NOT_FOUND),
+            ("1-0-0", StatusCode::NOT_FOUND),
+            ("0-0-0.0-1-9", StatusCode::NOT_FOUND),
+            ("junk", StatusCode::UNPROCESSABLE_ENTITY),
+            ("0-0-0.", StatusCode::UNPROCESSABLE_ENTITY),
+        ] {
+            assert_eq!(ask(&progress, receipt, PATIENT).await.map_err(Some).err(), Some(Some(status)), "{receipt}");
+        }
+        let old = receipt_of("0-0-0").expect("a receipt");
+        assert_eq!(check_epoch(&old, 1).map_err(|e| e.status()), Err(StatusCode::GONE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_just_appended_is_never_beyond_the_end() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        for offset in 3..50 {
+            log.push_event(0, &AgentEvent::new("a", 0, "e", MessageType::Error));
+            assert!(ask(&progress, &format!("0-0-{offset}"), AT_ONCE).await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_position_before_the_log_s_start_is_counted() {
+        let log = log();
+        log.trim("agent-events", 0, 2);
+        let (progress, _guard) = progress(&log);
+        assert!(ask(&progress, "0-0-1", AT_ONCE).await.expect("an answer").counted);
+        assert!(!ask(&progress, "0-0-2", AT_ONCE).await.expect("an answer").counted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_letter_is_named_and_not_counted() {
+        let log = log();
+        log.push_dead("0-0-1", "id_conflict");
+        let (progress, _guard) = progress(&log);
+        log.commit(0, 3);
+        let answer = ask(&progress, "0-0-1", PATIENT).await.expect("an answer");
+        assert!(answer.logged && !answer.counted);
+        assert_eq!(answer.dead_letters, [ReceiptDeadLetter { position: "0-0-1".into(), reason: "id_conflict".into() }]);
+        assert!(ask(&progress, "0-0-2", PATIENT).await.expect("an answer").counted);
+        // Written and committed at the same moment: never told as counted.
+        log.push_dead("0-1-0", "too_old");
+        log.commit(1, 1);
+        assert_eq!(ask(&progress, "0-1-0", AT_ONCE).await.expect("an answer").dead_letters.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_an_error_at_first_and_waited_for_later() {
+        let log = log();
+        let (progress, _guard) = progress(&log);
+        log.set_down(true);
+        assert_eq!(ask(&progress, "0-0-1", PATIENT).await.map_err(Some).err(), Some(Some(StatusCode::SERVICE_UNAVAILABLE)));
+        log.set_down(false);
+        let waiting = ask(&progress, "0-0-1", PATIENT);
+        let outage = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            log.set_down(true);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            log.commit(0, 2);
+            log.set_down(false);
+        };
+        let (answer, ()) = tokio::join!(waiting, outage);
+        assert!(answer.expect("an answer").counted);
+    }
+}

@@ -283,3 +283,169 @@ impl Drop for EventWatch {
         self.tail.lock().remove(&self.watcher);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_log::MemoryLog;
+    use schemas::{AgentEvent, MessageType};
+    use tokio_util::sync::DropGuard;
+
+    fn tail(log: &Arc<MemoryLog>) -> (Arc<Tail>, DropGuard) {
+        let shutdown = CancellationToken::new();
+        let log: Arc<dyn Log> = Arc::clone(log) as _;
+        (Tail::start(&QueryConfig::default(), log, shutdown.clone()), shutdown.drop_guard())
+    }
+
+    fn push(log: &MemoryLog, partition: usize, agent: &str) -> u64 {
+        log.push_event(partition, &AgentEvent::new(agent, 0, "e", MessageType::Error))
+    }
+
+    fn only(agent: &str) -> EventFilter {
+        EventFilter { agents: Some([agent.to_owned()].into_iter().collect()), ..EventFilter::default() }
+    }
+
+    async fn next(watch: &mut EventWatch) -> (u32, u64) {
+        match watch.next().await {
+            Tailed::Event(event) => (event.partition, event.offset),
+            Tailed::Missed(missed) => panic!("{missed:?}"),
+        }
+    }
+
+    async fn missed(watch: &mut EventWatch) -> MissedEvents {
+        match watch.next().await {
+            Tailed::Missed(missed) => missed,
+            Tailed::Event(event) => panic!("{event:?}"),
+        }
+    }
+
+    async fn until(tail: &Tail, wanted: impl Fn(&TailState) -> bool) {
+        tail.state.subscribe().wait_for(wanted).await.expect("a tail");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watchers_see_what_is_appended_after_they_came() {
+        let log = MemoryLog::new();
+        push(&log, 0, "a");
+        let (tail, _guard) = tail(&log);
+        let mut all = tail.watch(EventFilter::default(), None).await.expect("a watch");
+        let mut b = tail.watch(only("b"), None).await.expect("a watch");
+        push(&log, 0, "a");
+        assert_eq!(next(&mut all).await, (0, 1));
+        push(&log, 1, "b");
+        assert_eq!(next(&mut all).await, (1, 0));
+        assert_eq!(next(&mut b).await, (1, 0));
+        assert_eq!(all.next_offsets(), [2, 1]);
+        // Nothing waits: all that was looked at need not be looked at again.
+        assert!(futures::poll!(std::pin::pin!(b.next())).is_pending());
+        assert_eq!(b.next_offsets(), [2, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_who_comes_back_gets_exactly_what_it_missed() {
+        let log = MemoryLog::new();
+        for _ in 0..5 {
+            push(&log, 0, "a");
+        }
+        push(&log, 0, "b");
+        push(&log, 1, "a");
+        let (tail, _guard) = tail(&log);
+        let mut watch = tail.watch(only("a"), Some(vec![3, 0])).await.expect("a watch");
+        push(&log, 0, "a");
+        let mut found = Vec::new();
+        for _ in 0..4 {
+            found.push(next(&mut watch).await);
+        }
+        found.sort_unstable();
+        assert_eq!(found, [(0, 3), (0, 4), (0, 6), (1, 0)]);
+        assert!(futures::poll!(std::pin::pin!(watch.next())).is_pending());
+        assert_eq!(watch.next_offsets(), [7, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_who_is_ahead_of_this_replica_is_not_told_again() {
+        let log = MemoryLog::new();
+        let (tail, _guard) = tail(&log);
+        let mut watch = tail.watch(EventFilter::default(), Some(vec![2, 0])).await.expect("a watch");
+        for _ in 0..3 {
+            push(&log, 0, "a");
+        }
+        assert_eq!(next(&mut watch).await, (0, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_or_too_much_is_said_to_be_missed() {
+        let log = MemoryLog::new();
+        for _ in 0..20 {
+            push(&log, 0, "a");
+        }
+        log.trim("agent-events", 0, 15);
+        let (tail, _guard) = tail(&log);
+        let mut watch = tail.watch(EventFilter::default(), Some(vec![5, 0])).await.expect("a watch");
+        assert_eq!(missed(&mut watch).await, MissedEvents { count: 10, is_exact: false });
+        assert_eq!(next(&mut watch).await, (0, 15));
+        for _ in 0..=MOST_REPLAYED {
+            push(&log, 1, "a");
+        }
+        drop(watch);
+        let late = loop {
+            let mut watch = tail.watch(EventFilter::default(), Some(vec![20, 0])).await.expect("a watch");
+            if let Ok(missed) = tokio::time::timeout(Duration::from_millis(1), missed_or_event(&mut watch)).await
+                && let Some(missed) = missed
+            {
+                break missed;
+            }
+        };
+        assert_eq!(late, MissedEvents { count: MOST_REPLAYED + 1, is_exact: false });
+    }
+
+    async fn missed_or_event(watch: &mut EventWatch) -> Option<MissedEvents> {
+        match watch.next().await {
+            Tailed::Missed(missed) => Some(missed),
+            Tailed::Event(_) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_of_the_log_neither_loses_nor_repeats_an_event() {
+        let log = MemoryLog::new();
+        let (tail, _guard) = tail(&log);
+        let mut watch = tail.watch(EventFilter::default(), None).await.expect("a watch");
+        push(&log, 0, "a");
+        assert_eq!(next(&mut watch).await, (0, 0));
+        log.set_down(true);
+        until(&tail, |s| matches!(s, TailState::Interrupted(_))).await;
+        push(&log, 0, "a");
+        log.set_down(false);
+        assert_eq!(next(&mut watch).await, (0, 1));
+        assert_eq!(tail.state(), TailState::Live);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_does_not_answer_is_an_error_in_time() {
+        let log = MemoryLog::new();
+        log.set_down(true);
+        let (tail, _guard) = tail(&log);
+        assert!(tail.watch(EventFilter::default(), None).await.is_err());
+        log.set_down(false);
+        let mut watch = loop {
+            if let Ok(watch) = tail.watch(EventFilter::default(), None).await {
+                break watch;
+            }
+        };
+        push(&log, 0, "a");
+        assert_eq!(next(&mut watch).await, (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reader_stops_when_nobody_watches_and_begins_anew_at_the_end() {
+        let log = MemoryLog::new();
+        let (tail, _guard) = tail(&log);
+        drop(tail.watch(EventFilter::default(), None).await.expect("a watch"));
+        until(&tail, |s| *s == TailState::Idle).await;
+        push(&log, 0, "a");
+        let mut watch = tail.watch(EventFilter::default(), None).await.expect("a watch");
+        push(&log, 0, "a");
+        assert_eq!(next(&mut watch).await, (0, 1));
+    }
+}

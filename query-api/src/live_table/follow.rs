@@ -128,3 +128,64 @@ fn understood(record: &LogRecord) -> Option<AgentTotals> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_log::MemoryLog;
+
+    fn totals(agent: &str, version: i64) -> AgentTotals {
+        let now = now_micros();
+        AgentTotals { agent_id: agent.into(), day: day_of(now), version, calls: version, last_at: now, flushed_at: now, ..AgentTotals::default() }
+    }
+
+    fn followed(log: &Arc<MemoryLog>) -> (Arc<LiveTable>, tokio_util::sync::DropGuard) {
+        let table = Arc::new(LiveTable::new(2));
+        let shutdown = CancellationToken::new();
+        let log: Arc<dyn Log> = Arc::clone(log) as _;
+        tokio::spawn(follow(Arc::clone(&table), log, "agent-metrics".into(), shutdown.clone()));
+        (table, shutdown.drop_guard())
+    }
+
+    async fn until(table: &LiveTable, wanted: impl Fn(&Freshness) -> bool) -> Freshness {
+        let mut freshness = table.watch_freshness();
+        let found = freshness.wait_for(wanted).await.expect("a table").clone();
+        found
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_says_when_it_has_caught_up() {
+        let log = MemoryLog::new();
+        let (table, _guard) = followed(&log);
+        until(&table, |f| f.is_caught_up && f.lag_records == Some(0)).await;
+        assert_eq!(table.row_count(), 0);
+        log.push_totals(&totals("a", 2));
+        log.push_totals(&totals("a", 1));
+        log.push("agent-metrics", 1, event_log::Record { value: b"junk".as_slice().into(), ..event_log::Record::default() });
+        let mut changed = table.changed.subscribe();
+        changed.wait_for(|seq| *seq > 0).await.expect("a table");
+        assert_eq!(table.get("a", day_of(now_micros())).map(|t| t.calls), Some(2));
+        let seen_at = table.freshness().as_of;
+        until(&table, |f| f.as_of > seen_at && f.lag_records == Some(0)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_told_and_what_came_meanwhile_is_read_after_it() {
+        let log = MemoryLog::new();
+        log.push_totals(&totals("a", 1));
+        log.set_down(true);
+        let (table, _guard) = followed(&log);
+        let freshness = until(&table, |f| f.trouble.is_some()).await;
+        assert!(!freshness.is_caught_up);
+        log.set_down(false);
+        until(&table, |f| f.is_caught_up && f.trouble.is_none()).await;
+        assert_eq!(table.row_count(), 1);
+        log.set_down(true);
+        let freshness = until(&table, |f| f.trouble.is_some()).await;
+        assert!(freshness.is_caught_up, "what was read stays good");
+        log.push_totals(&totals("b", 1));
+        log.set_down(false);
+        until(&table, |f| f.trouble.is_none() && f.lag_records == Some(0)).await;
+        assert_eq!(table.search("b").len(), 1);
+    }
+}
