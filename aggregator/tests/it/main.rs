@@ -1,4 +1,5 @@
 //! The aggregator's integration tests.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod engine;
 mod model;
