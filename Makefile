@@ -18,7 +18,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help build run demo test check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+.PHONY: help build run demo test build-tests check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,7 +39,11 @@ demo: ## Serves a believable fleet from ./data-demo; Ctrl-C stops both (DEMO_ARG
 
 test: ## Runs every test, real Kafka and DynamoDB Local included (SKIP_REAL_ENGINES=1 leaves those out)
 	@deploy/setup.sh test
+	@$(MAKE) build-tests
 	cargo test --workspace --locked $(TEST_ARGS)
+
+build-tests: ## Builds the debug binaries that the failure suite starts and kills
+	cargo build --workspace --bins --locked
 
 check: fmt-check clippy doc deny check-docs check-deploy ## Format, lints, docs, licences, deployment files
 

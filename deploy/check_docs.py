@@ -95,6 +95,15 @@ for document, text in documents.items():
         if target not in targets:
             faults.append(f"{document}: make {target} does not exist")
 
+# A test that a document tells to run: cargo test -p PACKAGE [--test it] [NAME]. A name that matches nothing would pass.
+crates = {re.search(r'^name = "(.*)"', path.read_text(), re.M).group(1): path.parent for path in ROOT.glob("**/Cargo.toml") if path.parent != ROOT and "target" not in path.parts}
+for document, text in documents.items():
+    for package, name in re.findall(r"cargo test -p ([a-z-]+)(?: --(?:lib|test [a-z]+))?(?: ([a-z_0-9:]+))?", text):
+        if package not in crates:
+            faults.append(f"{document}: no package {package}")
+        elif name and not any(re.search(rf"fn \w*{name.split('::')[-1]}|mod {name.split('::')[0]}\b", path.read_text()) or path.stem == name for path in crates[package].glob("**/*.rs")):
+            faults.append(f"{document}: no test {name} in {package}")
+
 for line in faults:
     print(line, file=sys.stderr)
 print(f"{len(documented_variables())} environment variables, {sum(map(len, used_metrics().values()))} uses of metrics, {len(faults)} faults")
