@@ -18,7 +18,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help build run demo test build-tests check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+.PHONY: help build run demo test build-tests check-readme check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,9 +41,13 @@ test: ## Runs every test, real Kafka and DynamoDB Local included (SKIP_REAL_ENGI
 	@deploy/setup.sh test
 	@$(MAKE) build-tests
 	cargo test --workspace --locked $(TEST_ARGS)
+	@$(MAKE) check-readme
 
 build-tests: ## Builds the debug binaries that the failure suite starts and kills
 	cargo build --workspace --bins --locked
+
+check-readme: ## Runs the README's examples against a server on an empty directory
+	python3 deploy/readme_test.py $(TARGET)/debug/agent-tally
 
 check: fmt-check clippy doc deny check-docs check-deploy ## Format, lints, docs, licences, deployment files
 

@@ -35,6 +35,11 @@ need_java() {
   want mvn maven
 }
 
+need_readme_runner() {
+  want python3 python3
+  want curl curl
+}
+
 need_linters() {
   want openssl openssl
   want promtool prometheus
@@ -105,7 +110,7 @@ install_python_tools() {
 
 case $job in
   build) need_compiler && install_missing && need_rust ;;
-  test) need_compiler && need_java && install_missing && need_rust ;;
+  test) need_compiler && need_java && need_readme_runner && install_missing && need_rust ;;
   check)
     need_compiler && need_linters && install_missing && need_rust && need_rust_linters
     install_python_tools
