@@ -71,6 +71,7 @@ pub(crate) async fn consume(
         wire_form,
         guards,
     });
+    tokio::spawn(crate::lag::watch(Arc::clone(&parts.log), shared.config.group.clone(), shared.config.topic_events.clone(), shutdown.clone()));
     parts.readiness.set("aggregator", Ok(()));
     Group { shared, consumer, workers: HashMap::new(), tasks: JoinMap::new() }.run(shutdown).await
 }
@@ -409,7 +410,7 @@ impl PartitionTask {
         self.shared.room.notify_one();
         measure::memory(self.id, self.weight.total());
         let behind = self.state.oldest_unfinished_ms().map_or(0.0, |ms| (schemas::time::now_micros() / 1_000 - ms) as f64 / 1e3);
-        measure::lag(self.id, self.state.unfinished() as u64, behind);
+        measure::lag_seconds(self.id, behind);
     }
 
     async fn take(&mut self, records: Vec<LogRecord>) -> anyhow::Result<()> {

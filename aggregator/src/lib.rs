@@ -22,6 +22,7 @@ pub mod failpoint;
 pub mod flush;
 pub mod fold;
 pub mod insert;
+mod lag;
 mod measure;
 pub mod partition;
 pub mod shards;
@@ -72,5 +73,10 @@ pub async fn run(config: AggregatorConfig, parts: AggregatorParts, shutdown: Can
         Some(url) => schemas::codec::WireForm::Confluent(decode::register_totals(url, &config.topic_metrics).await?),
         None => schemas::codec::WireForm::SingleObject,
     };
+    parts.log.partitions(&config.topic_events).await.or_else(|e| match e {
+        event_log::LogError::UnknownTopic(topic) => Err(anyhow::anyhow!("topic {topic} does not exist; start once with --create-tables")),
+        // A log that does not answer yet is waited for.
+        _ => Ok(0),
+    })?;
     consume::consume(config, parts, decoder, wire_form, shutdown).await
 }

@@ -16,7 +16,7 @@ pub(crate) fn store_failure(operation: &'static str, code: &str) {
 
 /// Write units that the store reported.
 pub(crate) fn write_units(operation: &'static str, units: f64) {
-    // The counter takes whole numbers: count in hundredths and let the name say so would surprise; units are whole on writes.
+    // Writes consume whole units.
     counter!("dynamodb_write_units_total", "operation" => operation).increment(units.round().max(0.0) as u64);
 }
 
@@ -40,11 +40,14 @@ pub(crate) fn commit(started: Instant) {
     histogram!("aggregator_commit_duration_seconds").record(started.elapsed().as_secs_f64());
 }
 
-/// How far a partition is behind.
-pub(crate) fn lag(partition: u32, records: u64, seconds: f64) {
-    let partition = partition.to_string();
-    gauge!("aggregator_lag_records", "partition" => partition.clone()).set(records as f64);
-    gauge!("aggregator_lag_seconds", "partition" => partition).set(seconds);
+/// Records of a partition that are in the log and not committed.
+pub(crate) fn lag_records(partition: u32, records: u64) {
+    gauge!("aggregator_lag_records", "partition" => partition.to_string()).set(records as f64);
+}
+
+/// Age of a partition's oldest unfinished record.
+pub(crate) fn lag_seconds(partition: u32, seconds: f64) {
+    gauge!("aggregator_lag_seconds", "partition" => partition.to_string()).set(seconds);
 }
 
 /// Bytes that unfinished positions of a partition hold.
