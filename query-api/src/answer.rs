@@ -34,7 +34,8 @@ pub(crate) fn as_of_now() -> String {
 pub(crate) fn json<T: Serialize>(request: &HeaderMap, body: &T, as_of: &str, caching: Caching) -> Result<Response, ApiError> {
     let bytes = serde_json::to_vec(body).map_err(ApiError::internal)?;
     let tag = validator(&bytes, as_of);
-    let is_known = request.get_all(IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|t| t.trim() == tag);
+    let is_known =
+        request.get_all(IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|t| t.trim() == tag);
     let mut response = if is_known { Response::new(Body::empty()) } else { Response::new(Body::from(bytes)) };
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

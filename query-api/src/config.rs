@@ -23,8 +23,9 @@ pub struct QueryConfig {
     /// Epoch of the log.
     #[arg(skip)]
     pub epoch: u32,
-    /// Days, today included, that the live table holds in memory; the compacted topic must keep one more.
-    #[arg(long, env = "LIVE_DAYS", default_value_t = 7)]
+    /// Days, today included, that the live table holds in memory (the log's `LIVE_DAYS`); the compacted topic keeps
+    /// one more.
+    #[arg(skip = 35_u32)]
     pub live_days: u32,
     /// Types that MessageTypeIndex holds; the same as the aggregator's.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
@@ -38,6 +39,9 @@ pub struct QueryConfig {
     /// Open streams (SSE and WebSocket) at once.
     #[arg(long, env = "QUERY_STREAMS", default_value_t = 1_000)]
     pub streams: usize,
+    /// Seconds between two heartbeats of a stream.
+    #[arg(long, env = "QUERY_STREAM_HEARTBEAT_S", default_value_t = 15)]
+    pub stream_heartbeat_s: u64,
     /// Minutes without an event after which an agent counts as silent.
     #[arg(long, env = "AGENT_SILENT_MINUTES", default_value_t = 60)]
     pub agent_silent_minutes: u32,
@@ -51,11 +55,12 @@ impl Default for QueryConfig {
             topic_dead: "agent-events-dead".into(),
             group: "agent-tally-aggregator".into(),
             epoch: 0,
-            live_days: 7,
+            live_days: 35,
             indexed_message_types: vec![MessageType::Error, MessageType::Feedback],
             dashboard_dir: None,
             store_requests: 64,
             streams: 1_000,
+            stream_heartbeat_s: 15,
             agent_silent_minutes: 60,
         }
     }
@@ -64,9 +69,10 @@ impl Default for QueryConfig {
 impl QueryConfig {
     /// Refuses values that cannot work.
     pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!((2..=90).contains(&self.live_days), "LIVE_DAYS must be 2 to 90");
+        ensure!((2..=400).contains(&self.live_days), "LIVE_DAYS must be 2 to 400");
         ensure!((1..=4_096).contains(&self.store_requests), "QUERY_STORE_REQUESTS must be 1 to 4096");
         ensure!((1..=100_000).contains(&self.streams), "QUERY_STREAMS must be 1 to 100000");
+        ensure!((1..=60).contains(&self.stream_heartbeat_s), "QUERY_STREAM_HEARTBEAT_S must be 1 to 60");
         ensure!((1..=44_640).contains(&self.agent_silent_minutes), "AGENT_SILENT_MINUTES must be 1 to 44640");
         if let Some(directory) = &self.dashboard_dir {
             ensure!(directory.join("index.html").is_file(), "DASHBOARD_DIR has no index.html: {}", directory.display());

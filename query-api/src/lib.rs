@@ -8,23 +8,29 @@
 
 mod agents;
 mod answer;
+mod backoff;
 mod config;
 mod conversations;
 mod cursor;
 mod dashboard;
 mod docs;
+mod event_pages;
 mod events;
 mod kpis;
 pub mod live_table;
+#[cfg(test)]
+mod memory_log;
 mod metrics;
+mod numbers;
 mod openapi;
 mod parameters;
+mod pipeline;
+mod progress;
 mod receipts;
 mod router;
 mod series;
 mod session;
 mod shards;
-mod status;
 pub mod store;
 mod stream;
 mod tail;
@@ -33,7 +39,10 @@ mod vitals;
 pub use config::QueryConfig;
 
 use crate::live_table::LiveTable;
+use crate::progress::Progress;
+use crate::session::Sessions;
 use crate::store::Store;
+use crate::stream::Seats;
 use crate::tail::Tail;
 use aws_sdk_dynamodb::Client;
 use event_log::Log;
@@ -78,6 +87,10 @@ pub struct AppState {
     pub live: Arc<LiveTable>,
     /// Raw events as they are appended to the log.
     pub tail: Arc<Tail>,
+    /// How far the aggregators are.
+    pub progress: Arc<Progress>,
+    /// Who follows a stream.
+    pub seats: Arc<Seats>,
     /// Ends streams and waiting requests.
     pub shutdown: CancellationToken,
 }
@@ -86,6 +99,7 @@ pub struct AppState {
 #[derive(Clone, Debug)]
 pub struct QueryApi {
     state: Arc<AppState>,
+    sessions: Sessions,
 }
 
 impl QueryApi {
@@ -95,17 +109,20 @@ impl QueryApi {
     pub async fn start(config: QueryConfig, parts: QueryParts) -> anyhow::Result<Self> {
         config.validate()?;
         let QueryParts { log, store, tables, auth, readiness, shutdown } = parts;
+        let sessions = Sessions { store: store.clone(), tables: tables.clone() };
         let store = Store::start(&config, store, tables, &log, shutdown.clone()).await?;
         let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone());
         let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone());
-        let state = AppState { config, log, store, auth, readiness, live, tail, shutdown };
-        Ok(Self { state: Arc::new(state) })
+        let progress = Progress::start(&config, Arc::clone(&log), shutdown.clone());
+        let seats = Seats::new(config.streams);
+        let state = AppState { config, log, store, auth, readiness, live, tail, progress, seats, shutdown };
+        Ok(Self { state: Arc::new(state), sessions })
     }
 
     /// Every path of the API and, where configured, the dashboard; without the layers that all services share and
     /// without the health paths, which the binary adds once however many services it holds.
     pub fn router(&self) -> axum::Router {
-        router::router(Arc::clone(&self.state))
+        router::router(Arc::clone(&self.state), self.sessions.clone())
     }
 }
 

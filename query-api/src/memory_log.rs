@@ -2,9 +2,7 @@
 //! when the real ones fail.
 
 use bytes::Bytes;
-use event_log::{
-    Acknowledgement, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec,
-};
+use event_log::{Acknowledgement, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec};
 use futures::future::BoxFuture;
 use schemas::codec::{WireForm, encode_event, encode_totals};
 use schemas::{AgentEvent, AgentTotals};

@@ -187,11 +187,11 @@ impl Parameters {
         first..=last
     }
 
-    /// `start_date` and `end_date` (dates or times); by default `days` days ending with today.
-    pub(crate) fn span(&mut self, default_days: i64, most_days: i64) -> Span {
+    /// `start_date` and `end_date` (dates or times); by default `default_days` days, the last one that of `default_end`.
+    pub(crate) fn span(&mut self, default_days: i64, most_days: i64, default_end: i64) -> Span {
         let to = self.moment("end_date", true);
         let from = self.moment("start_date", false);
-        let to = to.unwrap_or_else(|| (i64::from(day_of(now_micros())) + 1) * DAY_US - 1);
+        let to = to.unwrap_or(default_end);
         let from = from.unwrap_or_else(|| (i64::from(day_of(to)) - default_days + 1) * DAY_US);
         let span = Span { from, to };
         self.check_span(span, most_days);
@@ -245,6 +245,11 @@ impl Span {
     }
 }
 
+/// The last µs of today.
+pub(crate) fn end_of_today() -> i64 {
+    (i64::from(day_of(now_micros())) + 1) * DAY_US - 1
+}
+
 /// An agent id from a path.
 pub(crate) fn agent_of_path(id: String) -> Result<String, ApiError> {
     AgentId::parse(id).map(AgentId::into_string).ok_or_else(|| {
@@ -271,16 +276,49 @@ mod tests {
     #[test]
     fn values_outside_their_bounds_are_refused_by_name() {
         for query in ["limit=0", "limit=1001", "limit=ten", "limit=1.5", "limit=-1", "limit=99999999999999999999"] {
-            assert_eq!(refused(query, |p| { p.limit(); }), ["limit"], "{query}");
+            assert_eq!(
+                refused(query, |p| {
+                    p.limit();
+                }),
+                ["limit"],
+                "{query}"
+            );
         }
         for query in ["days=0", "days=401"] {
-            assert_eq!(refused(query, |p| { p.days(7); }), ["days"], "{query}");
+            assert_eq!(
+                refused(query, |p| {
+                    p.days(7);
+                }),
+                ["days"],
+                "{query}"
+            );
         }
-        for query in ["start_date=2026-01-02&end_date=2026-01-01", "start_date=2024-01-01&end_date=2026-01-01", "start_date=2026-02-30", "start_date=9999-12-31"] {
-            assert_eq!(refused(query, |p| { p.days(7); }), ["start_date"], "{query}");
+        for query in [
+            "start_date=2026-01-02&end_date=2026-01-01",
+            "start_date=2024-01-01&end_date=2026-01-01",
+            "start_date=2026-02-30",
+            "start_date=9999-12-31",
+        ] {
+            assert_eq!(
+                refused(query, |p| {
+                    p.days(7);
+                }),
+                ["start_date"],
+                "{query}"
+            );
         }
-        assert_eq!(refused("agents=a,%23b", |p| { p.selection(); }), ["agents"]);
-        assert_eq!(refused("min=NaN", |p| { p.amount("min"); }), ["min"]);
+        assert_eq!(
+            refused("agents=a,%23b", |p| {
+                p.selection();
+            }),
+            ["agents"]
+        );
+        assert_eq!(
+            refused("min=NaN", |p| {
+                p.amount("min");
+            }),
+            ["min"]
+        );
     }
 
     #[test]
@@ -294,7 +332,7 @@ mod tests {
     fn ranges_include_both_ends() {
         let mut p = parameters("start_date=2026-01-01&end_date=2026-01-31");
         assert_eq!(p.days(7).count(), 31);
-        let span = parameters("start_date=2026-01-01T10:30:00Z&end_date=2026-01-01T12:00:00Z").span(30, MOST_DAYS_BY_HOUR);
+        let span = parameters("start_date=2026-01-01T10:30:00Z&end_date=2026-01-01T12:00:00Z").span(30, MOST_DAYS_BY_HOUR, end_of_today());
         assert_eq!((span.hours().count(), span.slots().count()), (3, 19));
     }
 }

@@ -128,8 +128,15 @@ async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, A
     let dead = state.progress.dead_letters();
     let by_reason = dead.by_reason().into_iter().map(|(reason, count)| ReasonCount { reason: reason.to_string(), count }).collect();
     let dead_letters = DeadLetterCounts { total: dead.total(), by_reason };
-    let answer =
-        PipelineAnswer { lag_records, lag_ms, partitions, dead_letters, live_table: live_table(&state), streams: state.seats.taken(), as_of };
+    let answer = PipelineAnswer {
+        lag_records,
+        lag_ms,
+        partitions,
+        dead_letters,
+        live_table: live_table(&state),
+        streams: state.seats.taken(),
+        as_of,
+    };
     Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 

@@ -157,6 +157,15 @@ impl Progress {
         self.dead.watch()
     }
 
+    /// Waits until the log was asked so many times.
+    #[cfg(test)]
+    pub(crate) async fn looked(&self, times: usize) {
+        let mut looks = self.looks.subscribe();
+        for _ in 0..times {
+            looks.changed().await.expect("somebody waits");
+        }
+    }
+
     fn known(&self, partition: u32) -> Arc<tokio::sync::Mutex<Known>> {
         Arc::clone(self.partitions.lock().expect("no panic while held").entry(partition).or_default())
     }

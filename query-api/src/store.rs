@@ -3,19 +3,22 @@
 //!
 //! Base tables are read consistently: once a receipt says "counted", the numbers contain the event.
 
+mod events;
+
+pub(crate) use events::{EventFilter, EventKey, EventPage, EventRange, sort_key, time_of_key};
+
 use crate::QueryConfig;
 use crate::shards::Shards;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use event_log::Log;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemas::item::{
-    AGENT_ID, CONVERSATION_ID, CONVERSATION_INDEX, DATE, DIRECTORY_SHARDS, FIRST_SEEN, MESSAGE_TYPE_INDEX, MetricKey, Period, StoredEvent,
-    Subject, TIMESTAMP, TYPE_KEY, TableNames, USER_SET, directory_partition, event_of_item, event_partition_keys, event_sort_key,
-    parse_event_sort_key, s,
+    AGENT_ID, CONVERSATION_INDEX, DATE, DIRECTORY_SHARDS, FIRST_SEEN, MetricKey, Period, Subject, TableNames, USER_SET,
+    directory_partition, s,
 };
 use schemas::rollup::Rollup;
 use schemas::users::UserSet;
@@ -35,8 +38,6 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Partitions read at once for one question.
 const WIDTH: usize = 16;
-/// Items that `BatchGetItem` takes.
-const BATCH: usize = 100;
 /// Directories up to this size are read anew for each question.
 const SMALL_DIRECTORY: usize = 5_000;
 /// How long a larger directory is believed; newer agents are in the live table.
@@ -87,18 +88,20 @@ pub(crate) fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error
     let code = error.code().unwrap_or("no_answer").to_owned();
     ::metrics::counter!("query_store_failures_total", "operation" => operation, "code" => code.clone()).increment(1);
     let is_passing = match error {
-        SdkError::ServiceError(e) => matches!(
-            code.as_str(),
-            "ProvisionedThroughputExceededException"
-                | "ThrottlingException"
-                | "RequestLimitExceeded"
-                | "InternalServerError"
-                | "InternalServerErrorException"
-                | "ServiceUnavailable"
-                | "LimitExceededException"
-                | "TransactionInProgressException"
-                | "no_answer"
-        ) || e.err().code().is_none(),
+        SdkError::ServiceError(e) => {
+            matches!(
+                code.as_str(),
+                "ProvisionedThroughputExceededException"
+                    | "ThrottlingException"
+                    | "RequestLimitExceeded"
+                    | "InternalServerError"
+                    | "InternalServerErrorException"
+                    | "ServiceUnavailable"
+                    | "LimitExceededException"
+                    | "TransactionInProgressException"
+                    | "no_answer"
+            ) || e.err().code().is_none()
+        }
         SdkError::ConstructionFailure(_) => false,
         _ => true,
     };
@@ -117,19 +120,6 @@ pub enum Selection {
     Fleet,
     /// These.
     Agents(Vec<String>),
-}
-
-/// The page of events between two bounds of the sort key.
-#[derive(Clone, Debug)]
-pub(crate) struct EventRange {
-    /// µs, inclusive.
-    pub(crate) from: i64,
-    /// µs, inclusive.
-    pub(crate) to: i64,
-    /// Only events with a smaller sort key (or, where `at_before` says so, an equal one).
-    pub(crate) before: Option<String>,
-    /// Whether an event at `before` itself belongs to the page.
-    pub(crate) at_before: bool,
 }
 
 /// The store, reading only. Cheap to clone.
@@ -163,7 +153,8 @@ impl Store {
         log: &Arc<dyn Log>,
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
-        let described = client.describe_table().table_name(&tables.events).send().await.map_err(|error| failure("DescribeTable", &error))?;
+        let described =
+            client.describe_table().table_name(&tables.events).send().await.map_err(|error| failure("DescribeTable", &error))?;
         let has_conversation_index =
             described.table().is_some_and(|t| t.global_secondary_indexes().iter().any(|i| i.index_name() == Some(CONVERSATION_INDEX)));
         let shards = Shards::start(client.clone(), tables.clone(), Arc::clone(log), config.topic_events.clone(), shutdown).await?;
@@ -329,141 +320,6 @@ impl Store {
         Ok(agents)
     }
 
-    /// The newest events of an agent within a range, newest first, at most `limit`; and whether there may be more.
-    pub(crate) async fn newest_events(
-        &self,
-        agent_id: &str,
-        range: &EventRange,
-        limit: usize,
-    ) -> Result<(Vec<StoredEvent>, bool), StoreError> {
-        let plans = self.inner.shards.plans_of(agent_id);
-        let keys = event_partition_keys(agent_id, range.from, range.to, &plans);
-        let is_one = keys.len() == 1;
-        let pages = stream::iter(keys.into_iter().map(|key| self.newest_of_key(key, range, limit)))
-            .buffer_unordered(WIDTH)
-            .try_collect::<Vec<_>>()
-            .await?;
-        let may_have_more = pages.iter().any(|(_, more)| *more);
-        let mut events: Vec<StoredEvent> = pages.into_iter().flat_map(|(events, _)| events).collect();
-        if !is_one {
-            events.sort_by_cached_key(|e| std::cmp::Reverse(event_sort_key(e.event.timestamp, &e.event.event_id)));
-        }
-        let is_cut = events.len() > limit;
-        events.truncate(limit);
-        Ok((events, may_have_more || is_cut))
-    }
-
-    async fn newest_of_key(&self, key: String, range: &EventRange, limit: usize) -> Result<(Vec<StoredEvent>, bool), StoreError> {
-        let Some((low, high)) = range.sort_keys() else { return Ok((Vec::new(), false)) };
-        let request = self
-            .inner
-            .client
-            .query()
-            .table_name(&self.inner.tables.events)
-            .key_condition_expression("#p = :p AND #t BETWEEN :a AND :b")
-            .expression_attribute_names("#p", AGENT_ID)
-            .expression_attribute_names("#t", TIMESTAMP)
-            .expression_attribute_values(":p", s(key))
-            .expression_attribute_values(":a", s(low))
-            .expression_attribute_values(":b", s(high))
-            .consistent_read(true)
-            .scan_index_forward(false);
-        let mut events = Vec::new();
-        let mut start = None;
-        loop {
-            // One more where the bound itself is to be left out.
-            let want = limit - events.len() + 1;
-            let answer = self.query(request.clone().limit(want as i32).set_exclusive_start_key(start)).await?;
-            events.extend(answer.items().iter().filter(|item| range.holds(item)).filter_map(event_of_item));
-            start = answer.last_evaluated_key;
-            if events.len() >= limit || start.is_none() {
-                let is_cut = events.len() > limit;
-                events.truncate(limit);
-                return Ok((events, is_cut || start.is_some()));
-            }
-        }
-    }
-
-    /// One event.
-    pub(crate) async fn event(&self, agent_id: &str, timestamp: i64, event_id: &str) -> Result<Option<StoredEvent>, StoreError> {
-        let plans = self.inner.shards.plans_of(agent_id);
-        let request = self
-            .inner
-            .client
-            .get_item()
-            .table_name(&self.inner.tables.events)
-            .key(AGENT_ID, s(schemas::item::event_partition_key(agent_id, timestamp, event_id, &plans)))
-            .key(TIMESTAMP, s(event_sort_key(timestamp, event_id)))
-            .consistent_read(true);
-        Ok(self.tried("GetItem", || request.clone().send()).await?.item.as_ref().and_then(event_of_item))
-    }
-
-    /// Keys of the newest indexed events of one type key (type, day, shard) below a sort key, newest first.
-    pub(crate) async fn newest_of_type(&self, type_key: String, range: &EventRange, limit: usize) -> Result<(Vec<EventKey>, bool), StoreError> {
-        let Some((low, high)) = range.sort_keys() else { return Ok((Vec::new(), false)) };
-        let request = self.index_request(MESSAGE_TYPE_INDEX, TYPE_KEY, type_key, (low, high)).limit(limit as i32);
-        let answer = self.query(request).await?;
-        Ok((answer.items().iter().filter_map(EventKey::of_item).collect(), answer.last_evaluated_key.is_some()))
-    }
-
-    /// Keys of the events of a conversation within a range, newest first, at most `limit`; needs `ConversationIndex`.
-    pub(crate) async fn newest_of_conversation(
-        &self,
-        conversation_id: &str,
-        range: &EventRange,
-        limit: usize,
-    ) -> Result<(Vec<EventKey>, bool), StoreError> {
-        let Some(bounds) = range.sort_keys() else { return Ok((Vec::new(), false)) };
-        let request = self.index_request(CONVERSATION_INDEX, CONVERSATION_ID, conversation_id.to_owned(), bounds).limit(limit as i32);
-        let answer = self.query(request).await?;
-        Ok((answer.items().iter().filter_map(EventKey::of_item).collect(), answer.last_evaluated_key.is_some()))
-    }
-
-    fn index_request(&self, index: &str, attribute: &str, value: String, (low, high): (String, String)) -> QueryFluentBuilder {
-        self.inner
-            .client
-            .query()
-            .table_name(&self.inner.tables.events)
-            .index_name(index)
-            .key_condition_expression("#p = :p AND #t BETWEEN :a AND :b")
-            .expression_attribute_names("#p", attribute)
-            .expression_attribute_names("#t", TIMESTAMP)
-            .expression_attribute_values(":p", s(value))
-            .expression_attribute_values(":a", s(low))
-            .expression_attribute_values(":b", s(high))
-            .scan_index_forward(false)
-    }
-
-    /// The events of these keys, in no order; keys whose event is gone are passed over.
-    pub(crate) async fn events_of(&self, keys: &[EventKey]) -> Result<Vec<StoredEvent>, StoreError> {
-        let batches = keys.chunks(BATCH).map(|batch| self.batch(batch.iter().map(EventKey::key).collect()));
-        let items: Vec<Vec<Item>> = stream::iter(batches.collect::<Vec<_>>()).buffer_unordered(WIDTH).try_collect().await?;
-        Ok(items.iter().flatten().filter_map(event_of_item).collect())
-    }
-
-    async fn batch(&self, mut keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let table = &self.inner.tables.events;
-        let mut items = Vec::with_capacity(keys.len());
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..TRIES * 2 {
-            let asked = KeysAndAttributes::builder()
-                .set_keys(Some(std::mem::take(&mut keys)))
-                .consistent_read(true)
-                .build()
-                .map_err(|e| StoreError::Refused { operation: "BatchGetItem", code: "client".into(), message: e.to_string() })?;
-            let request = self.inner.client.batch_get_item().request_items(table, asked);
-            let answer = self.tried("BatchGetItem", || request.clone().send()).await?;
-            items.extend(answer.responses.and_then(|mut r| r.remove(table)).unwrap_or_default());
-            keys = answer.unprocessed_keys.and_then(|mut k| k.remove(table)).map(|k| k.keys).unwrap_or_default();
-            if keys.is_empty() {
-                return Ok(items);
-            }
-            tokio::time::sleep(jittered(pause)).await;
-            pause *= 2;
-        }
-        Err(StoreError::Passing { operation: "BatchGetItem", code: "UnprocessedKeys".into() })
-    }
-
     /// All pages of a query.
     fn pages(self, request: QueryFluentBuilder) -> impl futures::Stream<Item = Result<Vec<Item>, StoreError>> {
         stream::try_unfold((self, Some(request)), |(store, request)| async move {
@@ -503,72 +359,6 @@ impl Store {
     }
 }
 
-/// The keys of an event's item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EventKey {
-    /// The table's partition key: the agent, or `agent~shard`.
-    pub(crate) partition_key: String,
-    /// `<timestamp>#<event id>`.
-    pub(crate) sort_key: String,
-}
-
-impl EventKey {
-    fn of_item(item: &Item) -> Option<Self> {
-        Some(Self { partition_key: text(item, AGENT_ID)?.to_owned(), sort_key: text(item, TIMESTAMP)?.to_owned() })
-    }
-
-    fn key(&self) -> Item {
-        HashMap::from([(AGENT_ID.to_owned(), s(&self.partition_key)), (TIMESTAMP.to_owned(), s(&self.sort_key))])
-    }
-
-    /// The agent's id.
-    pub(crate) fn agent_id(&self) -> &str {
-        self.partition_key.split('~').next().unwrap_or_default()
-    }
-}
-
-impl EventRange {
-    /// Events from and to these times (µs, inclusive).
-    pub(crate) fn between(from: i64, to: i64) -> Self {
-        Self { from, to, before: None, at_before: false }
-    }
-
-    /// Lowest and highest sort key, both inclusive; `None` where nothing can lie between.
-    fn sort_keys(&self) -> Option<(String, String)> {
-        let low = schemas::time::format_micros(self.from);
-        // `~` sorts behind every character of an event id.
-        let end = format!("{}#~", schemas::time::format_micros(self.to));
-        let high = match &self.before {
-            Some(before) if *before < end => before.clone(),
-            _ => end,
-        };
-        (low <= high).then_some((low, high))
-    }
-
-    fn holds(&self, item: &Item) -> bool {
-        self.holds_key(text(item, TIMESTAMP).unwrap_or_default())
-    }
-
-    /// Whether a sort key within the bounds belongs to the page.
-    pub(crate) fn holds_key(&self, sort_key: &str) -> bool {
-        self.at_before || self.before.as_deref() != Some(sort_key)
-    }
-
-    /// The part of the range on one day, or `None`.
-    pub(crate) fn on_day(&self, day: i32) -> Option<Self> {
-        let start = i64::from(day) * schemas::time::DAY_US;
-        let from = self.from.max(start);
-        let to = self.to.min(start + schemas::time::DAY_US - 1);
-        (from <= to).then(|| Self { from, to, ..self.clone() })
-    }
-
-    /// The day on which the newest event of the range can be.
-    pub(crate) fn last_day(&self) -> i32 {
-        let before = self.before.as_deref().and_then(parse_event_sort_key).map_or(i64::MAX, |(t, _)| t);
-        schemas::time::day_of(self.to.min(before))
-    }
-}
-
 fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name).and_then(|v| v.as_s().ok()).map(String::as_str)
 }
@@ -588,19 +378,6 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_begins_below_its_cursor_and_stays_within_the_range() {
-        let day = schemas::time::DAY_US;
-        let mut range = EventRange::between(0, day - 1);
-        assert_eq!(range.sort_keys().map(|(low, high)| (low, high)), Some(("1970-01-01T00:00:00.000000Z".into(), "1970-01-01T23:59:59.999999Z#~".into())));
-        range.before = Some("1970-01-01T10:00:00.000000Z#e".into());
-        assert_eq!(range.sort_keys().map(|k| k.1), range.before);
-        assert!(!range.holds_key("1970-01-01T10:00:00.000000Z#e") && range.holds_key("1970-01-01T10:00:00.000000Z#d"));
-        range.from = day / 2;
-        assert_eq!(range.sort_keys(), None);
-        assert_eq!(EventRange::between(5, 3 * day).on_day(1).map(|r| (r.from, r.to)), Some((day, 2 * day - 1)));
-    }
 
     #[test]
     fn hours_are_read_back() {

@@ -8,8 +8,8 @@ mod replay;
 mod tailed;
 mod watchers;
 
-pub(crate) use tailed::{EventFilter, TailedEvent};
 pub use tailed::WatchedEvent;
+pub(crate) use tailed::{EventFilter, TailedEvent};
 
 use crate::QueryConfig;
 use crate::backoff::Backoff;
@@ -32,10 +32,16 @@ const QUEUE: usize = 1_000;
 const MOST_REPLAYED: u64 = 10_000;
 /// Watchers for whom records are read again at the same time.
 const REPLAYS: usize = 8;
-/// How long a watcher waits for the reader to start.
-const START_WITHIN: Duration = Duration::from_secs(5);
-/// How long the reader goes on without watchers.
-const LINGER: Duration = Duration::from_secs(30);
+const PATIENCE: Patience = Patience { start_within: Duration::from_secs(5), linger: Duration::from_secs(30) };
+
+/// How long something is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How long a watcher waits for the reader to start.
+    start_within: Duration,
+    /// How long the reader goes on without watchers.
+    linger: Duration,
+}
 
 /// The tail of the events topic.
 #[derive(Debug)]
@@ -47,6 +53,7 @@ pub struct Tail {
     state: watch::Sender<TailState>,
     wanted: Notify,
     replays: Arc<Semaphore>,
+    patience: Patience,
 }
 
 /// Whether events arrive.
@@ -81,6 +88,10 @@ pub(crate) struct MissedEvents {
 impl Tail {
     /// A tail that begins to read when somebody watches.
     pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> Arc<Self> {
+        Self::start_with(config, log, shutdown, PATIENCE)
+    }
+
+    fn start_with(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken, patience: Patience) -> Arc<Self> {
         let bounds = Bounds { events: KEPT_EVENTS, bytes: KEPT_BYTES, queue: QUEUE };
         let tail = Arc::new(Self {
             log,
@@ -90,6 +101,7 @@ impl Tail {
             state: watch::Sender::new(TailState::Idle),
             wanted: Notify::new(),
             replays: Arc::new(Semaphore::new(REPLAYS)),
+            patience,
         });
         let reading = Arc::clone(&tail);
         tokio::spawn(async move { shutdown.run_until_cancelled(reading.run()).await });
@@ -109,7 +121,7 @@ impl Tail {
     /// Watches from now on, or, where it is not too long ago, from the offsets where the watcher was before.
     pub(crate) async fn watch(self: &Arc<Self>, filter: EventFilter, resume: Option<Vec<u64>>) -> Result<EventWatch, LogError> {
         let mut state = self.state.subscribe();
-        let deadline = Instant::now() + START_WITHIN;
+        let deadline = Instant::now() + self.patience.start_within;
         loop {
             {
                 let mut watchers = self.lock();
@@ -166,7 +178,7 @@ impl Tail {
         let mut reader = Arc::clone(&self.log).read(&self.topic, from).await?;
         self.state.send_replace(TailState::Live);
         let mut last_watched = Instant::now();
-        let mut look = tokio::time::interval(LINGER / 6);
+        let mut look = tokio::time::interval(self.patience.linger / 6);
         loop {
             tokio::select! {
                 records = reader.next() => {
@@ -179,7 +191,7 @@ impl Tail {
                     let watchers = self.lock();
                     if !watchers.is_empty() {
                         last_watched = Instant::now();
-                    } else if last_watched.elapsed() >= LINGER {
+                    } else if last_watched.elapsed() >= self.patience.linger {
                         // Under the lock: a watcher who comes now starts the reader again.
                         self.state.send_replace(TailState::Idle);
                         return Ok(());
@@ -294,7 +306,8 @@ mod tests {
     fn tail(log: &Arc<MemoryLog>) -> (Arc<Tail>, DropGuard) {
         let shutdown = CancellationToken::new();
         let log: Arc<dyn Log> = Arc::clone(log) as _;
-        (Tail::start(&QueryConfig::default(), log, shutdown.clone()), shutdown.drop_guard())
+        let patience = Patience { start_within: Duration::from_millis(300), linger: Duration::from_millis(60) };
+        (Tail::start_with(&QueryConfig::default(), log, shutdown.clone(), patience), shutdown.drop_guard())
     }
 
     fn push(log: &MemoryLog, partition: usize, agent: &str) -> u64 {
@@ -323,7 +336,7 @@ mod tests {
         tail.state.subscribe().wait_for(wanted).await.expect("a tail");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn watchers_see_what_is_appended_after_they_came() {
         let log = MemoryLog::new();
         push(&log, 0, "a");
@@ -341,7 +354,7 @@ mod tests {
         assert_eq!(b.next_offsets(), [2, 1]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_watcher_who_comes_back_gets_exactly_what_it_missed() {
         let log = MemoryLog::new();
         for _ in 0..5 {
@@ -362,7 +375,7 @@ mod tests {
         assert_eq!(watch.next_offsets(), [7, 1]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_watcher_who_is_ahead_of_this_replica_is_not_told_again() {
         let log = MemoryLog::new();
         let (tail, _guard) = tail(&log);
@@ -373,7 +386,7 @@ mod tests {
         assert_eq!(next(&mut watch).await, (0, 2));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_gone_or_too_much_is_said_to_be_missed() {
         let log = MemoryLog::new();
         for _ in 0..20 {
@@ -406,7 +419,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_outage_of_the_log_neither_loses_nor_repeats_an_event() {
         let log = MemoryLog::new();
         let (tail, _guard) = tail(&log);
@@ -421,7 +434,7 @@ mod tests {
         assert_eq!(tail.state(), TailState::Live);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_log_that_does_not_answer_is_an_error_in_time() {
         let log = MemoryLog::new();
         log.set_down(true);
@@ -437,7 +450,7 @@ mod tests {
         assert_eq!(next(&mut watch).await, (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_reader_stops_when_nobody_watches_and_begins_anew_at_the_end() {
         let log = MemoryLog::new();
         let (tail, _guard) = tail(&log);

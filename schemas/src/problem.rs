@@ -1,12 +1,13 @@
 //! The error body of every answer: RFC 9457 `application/problem+json`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The media type of a problem body.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// What the client reads when something failed. Never names internals.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: the status says what it is.
     #[serde(rename = "type")]
@@ -29,7 +30,7 @@ pub struct Problem {
 }
 
 /// One wrong field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// The event's index in the batch; 0 for a single event.
     pub index: usize,

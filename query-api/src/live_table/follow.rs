@@ -136,7 +136,15 @@ mod tests {
 
     fn totals(agent: &str, version: i64) -> AgentTotals {
         let now = now_micros();
-        AgentTotals { agent_id: agent.into(), day: day_of(now), version, calls: version, last_at: now, flushed_at: now, ..AgentTotals::default() }
+        AgentTotals {
+            agent_id: agent.into(),
+            day: day_of(now),
+            version,
+            calls: version,
+            last_at: now,
+            flushed_at: now,
+            ..AgentTotals::default()
+        }
     }
 
     fn followed(log: &Arc<MemoryLog>) -> (Arc<LiveTable>, tokio_util::sync::DropGuard) {
@@ -153,7 +161,7 @@ mod tests {
         found
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_table_says_when_it_has_caught_up() {
         let log = MemoryLog::new();
         let (table, _guard) = followed(&log);
@@ -169,7 +177,7 @@ mod tests {
         until(&table, |f| f.as_of > seen_at && f.lag_records == Some(0)).await;
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_outage_is_told_and_what_came_meanwhile_is_read_after_it() {
         let log = MemoryLog::new();
         log.push_totals(&totals("a", 1));

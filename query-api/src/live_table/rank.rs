@@ -234,7 +234,16 @@ mod tests {
         let mut put = |agent: &str, day: i32, calls: i64, latency: Option<i64>| {
             let (latency_us, latency_n) = latency.map_or((0, 0), |l| (l, 1));
             let last_at = i64::from(day) * DAY_US + calls * 1_000;
-            rows.apply(&AgentTotals { agent_id: agent.into(), day, version: 1, calls, latency_us, latency_n, last_at, ..AgentTotals::default() });
+            rows.apply(&AgentTotals {
+                agent_id: agent.into(),
+                day,
+                version: 1,
+                calls,
+                latency_us,
+                latency_n,
+                last_at,
+                ..AgentTotals::default()
+            });
         };
         put("team/alpha", 11, 5, Some(10));
         put("team/beta", 11, 9, None);

@@ -190,7 +190,11 @@ impl Rows {
 
     /// Every agent of the days held with its totals of `day` (zeros where it was idle), the time of its newest
     /// event in `last_at`. `wanted` sees the id first.
-    pub(super) fn agents_on<'a>(&'a self, day: i32, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = (&'a Arc<str>, AgentTotals)> + 'a {
+    pub(super) fn agents_on<'a>(
+        &'a self,
+        day: i32,
+        wanted: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = (&'a Arc<str>, AgentTotals)> + 'a {
         self.agents.iter().enumerate().filter(move |(_, id)| wanted(id)).filter_map(move |(number, id)| {
             let number = number as u32;
             let last_at = self.last_at_of(number)?;
@@ -305,8 +309,13 @@ impl Rows {
     fn numbers_at(&self, day: i32, index: u32) -> AgentTotals {
         let row = &self.days[&day].rows[index as usize];
         let at = |ms: u32| i64::from(day) * DAY_US + i64::from(ms) * 1_000;
-        let mut totals =
-            AgentTotals { day, version: i64::from(row.version), flushed_at: at(row.flushed_ms), last_at: at(row.last_ms), ..AgentTotals::default() };
+        let mut totals = AgentTotals {
+            day,
+            version: i64::from(row.version),
+            flushed_at: at(row.flushed_ms),
+            last_at: at(row.last_ms),
+            ..AgentTotals::default()
+        };
         row.counters.write_to(&mut totals);
         totals
     }
@@ -436,7 +445,17 @@ mod tests {
 
     fn totals(agent: &str, day: i32, version: i64, calls: i64) -> AgentTotals {
         let last_at = i64::from(day) * DAY_US + 5_000_000;
-        AgentTotals { agent_id: agent.into(), day, version, calls, errors: 1, latency_max_us: calls, last_at, flushed_at: last_at, ..AgentTotals::default() }
+        AgentTotals {
+            agent_id: agent.into(),
+            day,
+            version,
+            calls,
+            errors: 1,
+            latency_max_us: calls,
+            last_at,
+            flushed_at: last_at,
+            ..AgentTotals::default()
+        }
     }
 
     fn rows(first: i32, last: i32) -> Rows {

@@ -155,13 +155,25 @@ mod tests {
 
     fn letter(offset: u64, position: &str, reason: &'static str) -> LogRecord {
         let headers = vec![("dead-reason".to_owned(), Bytes::from_static(reason.as_bytes()))];
-        LogRecord { partition: 0, offset, appended_at_ms: 0, key: Bytes::copy_from_slice(position.as_bytes()), value: Bytes::new(), headers }
+        LogRecord {
+            partition: 0,
+            offset,
+            appended_at_ms: 0,
+            key: Bytes::copy_from_slice(position.as_bytes()),
+            value: Bytes::new(),
+            headers,
+        }
     }
 
     #[test]
     fn a_letter_is_found_by_its_position_and_counted_once() {
         let dead = DeadLetters::default();
-        dead.take(&[letter(0, "0-3-12", "id_conflict"), letter(1, "0-3-12", "id_conflict"), letter(2, "junk", "undecodable"), letter(3, "0-4-1", "too_old")]);
+        dead.take(&[
+            letter(0, "0-3-12", "id_conflict"),
+            letter(1, "0-3-12", "id_conflict"),
+            letter(2, "junk", "undecodable"),
+            letter(3, "0-4-1", "too_old"),
+        ]);
         let position = |text: &str| text.parse::<Position>().expect("a position");
         assert_eq!(dead.reason(position("0-3-12")).as_deref(), Some("id_conflict"));
         assert_eq!(dead.reason(position("1-3-12")), None);
