@@ -13,6 +13,7 @@ use schemas::item::TableNames;
 use schemas::time::now_micros;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
@@ -36,9 +37,15 @@ const RETRY_AFTER_S: u64 = 2;
 const NOT_GOOD: &str = "the API key is not valid";
 
 /// Checks keys and sessions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Authenticator {
     keyring: Option<Arc<Keyring>>,
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("is_required", &self.is_required()).finish_non_exhaustive()
+    }
 }
 
 /// Who asks.
@@ -56,7 +63,6 @@ pub struct Caller {
 #[error("the api keys cannot be read")]
 pub struct AuthStartError(#[source] pub KeyError);
 
-#[derive(Debug)]
 struct Keyring {
     store: Client,
     tables: TableNames,
@@ -65,7 +71,6 @@ struct Keyring {
     lookups: Semaphore,
 }
 
-#[derive(Debug)]
 struct Keys {
     by_id: HashMap<String, Key>,
     /// When the store was last read; `None` before the first time.
@@ -73,13 +78,13 @@ struct Keys {
     is_failing: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Key {
     record: Arc<KeyRecord>,
     limits: Option<Arc<Limits>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct KnownSession {
     session: Option<Session>,
     read_at: Instant,

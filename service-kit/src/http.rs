@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use clap::Args;
 use futures::FutureExt as _;
 use guard::Guard;
-use metrics::histogram;
+use metrics::{Label, histogram};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,13 +109,12 @@ async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Nex
         span.record("otel.status_code", "ERROR");
     }
     span.in_scope(|| log_request(status.as_u16(), took));
-    let labels = [("service", frame.service.into()), ("method", method.into()), ("status", status.as_u16().to_string().into())];
-    let route_label = metrics::Label::new("route", route_name.to_owned());
-    let labels: Vec<metrics::Label> = labels
-        .into_iter()
-        .map(|(name, value): (&'static str, metrics::SharedString)| metrics::Label::new(name, value))
-        .chain([route_label])
-        .collect();
+    let labels = vec![
+        Label::from_static_parts("service", frame.service),
+        Label::new("route", route_name.to_owned()),
+        Label::from_static_parts("method", method),
+        Label::new("status", status.as_str().to_owned()),
+    ];
     histogram!(DURATION, labels).record(took.as_secs_f64());
     response
 }
@@ -123,10 +122,10 @@ async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Nex
 /// Requests that went well are many and say little: `RUST_LOG=service_kit=debug` shows them.
 fn log_request(status: u16, took: Duration) {
     let took_ms = took.as_secs_f64() * 1e3;
-    match status {
-        500.. => tracing::warn!(status, took_ms, "request failed"),
-        400.. => tracing::info!(status, took_ms, "request refused"),
-        _ => tracing::debug!(status, took_ms, "request answered"),
+    if status < 400 {
+        tracing::debug!(status, took_ms, "request answered");
+    } else {
+        tracing::info!(status, took_ms, "request answered");
     }
 }
 

@@ -342,3 +342,85 @@ fn from_item(item: &HashMap<String, AttributeValue>) -> Option<KeyRecord> {
         hash,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> (String, String, String) {
+        let (id, secret) = (random_id(), random_token());
+        let text = format!("{PREFIX}{id}_{secret}{}", checksum(&id, &secret));
+        (id, secret, text)
+    }
+
+    #[test]
+    fn a_keys_text_is_taken_apart_again() {
+        for _ in 0..200 {
+            let (id, secret, text) = text();
+            assert_eq!(text.len(), 3 + 12 + 1 + 43 + 6);
+            assert_eq!(parse(&text), Some((id.as_str(), secret.as_str())), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_key_is_told_by_its_checksum() {
+        let (_, _, text) = text();
+        for at in 0..text.len() {
+            let mut wrong = text.clone().into_bytes();
+            wrong[at] = if wrong[at] == b'x' { b'y' } else { b'x' };
+            assert_eq!(parse(std::str::from_utf8(&wrong).expect("ascii")), None, "{at}");
+        }
+        assert_eq!(parse(&text[..text.len() - 1]), None);
+        assert_eq!(parse(&format!("{text}x")), None);
+        for wrong in
+            ["", "at_", "at__", "at_abc_", "at_abcdefgh", "Bearer", "at_abcdefgh_\u{e9}", &format!("at_abcdefgh_{}", "\u{e9}".repeat(25))]
+        {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_item() {
+        let record = KeyRecord {
+            id: random_id(),
+            name: "ci".into(),
+            scopes: vec![Scope::Ingest, Scope::Admin],
+            created_at: 1_767_781_800_123_456,
+            expires_at: Some(1_867_781_800_123_456),
+            revoked_at: None,
+            events_per_second: Some(100),
+            bytes_per_second: None,
+            hash: [7; 32],
+        };
+        let mut item = to_item(&record);
+        assert_eq!(from_item(&item), Some(record));
+        item.insert("expires_at".into(), s("tomorrow"));
+        assert_eq!(from_item(&item), None, "a time that is not understood must not mean for ever");
+    }
+
+    #[test]
+    fn wishes_are_checked() {
+        let new = NewKey {
+            name: "ci".into(),
+            scopes: vec![Scope::Read, Scope::Read],
+            expires_at: None,
+            events_per_second: None,
+            bytes_per_second: None,
+        };
+        assert_eq!(checked(new.clone(), 0).expect("good").scopes, [Scope::Read]);
+        for wrong in [
+            NewKey { scopes: vec![], ..new.clone() },
+            NewKey { name: "a\nb".into(), ..new.clone() },
+            NewKey { name: "a".repeat(129), ..new.clone() },
+            NewKey { expires_at: Some(5), ..new.clone() },
+            NewKey { events_per_second: Some(0), ..new.clone() },
+        ] {
+            assert!(checked(wrong.clone(), 10).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown_by_debug() {
+        assert_eq!(format!("{:?}", KeyText("at_secret".into())), "KeyText(…)");
+    }
+}

@@ -85,7 +85,7 @@ impl Guard {
             "https" => 443,
             _ => return false,
         };
-        let Ok(from) = from.parse::<Authority>() else { return false };
+        let Some(from) = parse_authority(from) else { return false };
         let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
         from.host().eq_ignore_ascii_case(host.host()) && port(&from) == port(host)
     }
@@ -109,7 +109,7 @@ fn host_of(request: &Request) -> Result<Authority, ApiError> {
         (Some(_), Some(_)) => return Err(ApiError::bad_request("there is more than one Host header")),
     };
     match (request.uri().authority(), header) {
-        (Some(target), _) if target.as_str().contains('@') => Err(ApiError::bad_request("the request's host cannot be read")),
+        (Some(target), _) if !is_plain(target) => Err(ApiError::bad_request("the request's host cannot be read")),
         (Some(target), Some(header)) if *target != header => Err(ApiError::bad_request("the request names two different hosts")),
         (Some(target), _) => Ok(target.clone()),
         (None, Some(header)) => Ok(header),
@@ -118,13 +118,19 @@ fn host_of(request: &Request) -> Result<Authority, ApiError> {
 }
 
 fn parse_authority(text: &str) -> Option<Authority> {
-    text.parse::<Authority>().ok().filter(|authority| !authority.as_str().contains('@') && !authority.host().is_empty())
+    text.parse::<Authority>().ok().filter(is_plain)
+}
+
+/// A host and, where there is a colon, a port: no user, no port that is none.
+fn is_plain(authority: &Authority) -> bool {
+    let has_port = authority.as_str().len() > authority.host().len();
+    !authority.host().is_empty() && !authority.as_str().contains('@') && has_port == authority.port_u16().is_some()
 }
 
 /// For the command line: `name`, `name:port`, an address, or `*`. An empty variable says nothing.
 pub(super) fn parse_host(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let is_host = matches!(text, "" | "*") || parse_authority(text).is_some_and(|a| a.port().is_none() || a.port_u16().is_some());
+    let is_host = matches!(text, "" | "*") || parse_authority(text).is_some();
     if is_host { Ok(text.to_ascii_lowercase()) } else { Err("must be a host name, with or without a port, or *".into()) }
 }
 
@@ -188,7 +194,17 @@ mod tests {
 
     #[test]
     fn unclear_hosts_are_refused() {
-        for host in ["", "localhost@evil.example", "evil.example@localhost", "a b", "localhost/", "loc\u{e4}lhost"] {
+        for host in [
+            "",
+            "localhost@evil.example",
+            "evil.example@localhost",
+            "a b",
+            "localhost/",
+            "localhost:",
+            "localhost:99999",
+            "localhost:x",
+            "loc\u{e4}lhost",
+        ] {
             assert_eq!(status("GET", "/", &[("host", host)]), 400, "{host}");
         }
         assert_eq!(status("GET", "/", &[]), 400);

@@ -25,16 +25,23 @@ use tower::{Service, ServiceExt as _};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 10_000;
-/// A connection must have sent its first request's head by then.
-const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// A connection that waits for its next request's head is closed after that; longer than proxies keep theirs.
-const NEXT_HEAD: Duration = Duration::from_secs(75);
-/// Requests under way have that long to be answered when the service stops.
-const DRAIN: Duration = Duration::from_secs(10);
+const PATIENCE: Patience =
+    Patience { first_head: Duration::from_secs(10), next_head: Duration::from_secs(75), drain: Duration::from_secs(10) };
 /// Wait after the machine could not give a connection (out of file descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 const STREAMS_PER_CONNECTION: u32 = 200;
 const HEAD_BYTES: u32 = 32 * 1024;
+
+/// How long to wait for whom.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// A connection must have sent its first request's head by then.
+    first_head: Duration,
+    /// A connection that waits for its next request's head is closed after that; longer than proxies keep theirs.
+    next_head: Duration,
+    /// Requests under way have that long to be answered when the service stops.
+    drain: Duration,
+}
 
 /// Serves until `shutdown`; then takes no more connections, lets requests under way end (at most ten seconds) and
 /// closes. Long answers (streams) should end by themselves at the same token.
@@ -42,6 +49,10 @@ const HEAD_BYTES: u32 = 32 * 1024;
 /// # Errors
 /// Where the listener breaks.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    serve_with(PATIENCE, listener, router, shutdown).await
+}
+
+async fn serve_with(patience: Patience, listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -54,13 +65,13 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         let (router, shutdown) = (router.clone(), shutdown.clone());
         connections.spawn(async move {
             gauge!("http_connections").increment(1);
-            serve_connection(stream, router, shutdown).await;
+            serve_connection(patience, stream, router, shutdown).await;
             gauge!("http_connections").decrement(1);
             drop(permit);
         });
     }
     drop(listener);
-    let drained = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = timeout(patience.drain, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections did not end in time and are cut");
         connections.shutdown().await;
@@ -86,22 +97,22 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> std::io::Resul
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(patience: Patience, stream: TcpStream, router: Router, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set nodelay");
     }
-    let pulse = Arc::new(Pulse::new());
+    let pulse = Arc::new(Pulse::new(patience));
     let service = Watched { router, pulse: Arc::clone(&pulse) };
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(NEXT_HEAD).half_close(false);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.next_head).half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(15))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .max_header_list_size(HEAD_BYTES)
-        .enable_connect_protocol();
+        // Without the extended CONNECT: clients open web sockets over HTTP/1, where they get a connection of their own.
+        .max_header_list_size(HEAD_BYTES);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
     let mut is_stopping = false;
     loop {
@@ -129,6 +140,7 @@ async fn serve_connection(stream: TcpStream, router: Router, shutdown: Cancellat
 #[derive(Debug)]
 struct Pulse {
     beat: Mutex<Beat>,
+    next_head: Duration,
 }
 
 #[derive(Debug)]
@@ -139,8 +151,9 @@ struct Beat {
 }
 
 impl Pulse {
-    fn new() -> Self {
-        Self { beat: Mutex::new(Beat { under_way: 0, silent_at: Instant::now() + FIRST_HEAD }) }
+    fn new(patience: Patience) -> Self {
+        let silent_at = Instant::now() + patience.first_head;
+        Self { beat: Mutex::new(Beat { under_way: 0, silent_at }), next_head: patience.next_head }
     }
 
     fn begin(self: &Arc<Self>) -> UnderWay {
@@ -160,7 +173,7 @@ impl Pulse {
                 return;
             }
             // While something is under way, a look now and then is enough.
-            sleep_until(if under_way == 0 { silent_at } else { now + NEXT_HEAD }).await;
+            sleep_until(if under_way == 0 { silent_at } else { now + self.next_head }).await;
         }
     }
 }
@@ -173,7 +186,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut beat = self.0.beat.lock().unwrap_or_else(PoisonError::into_inner);
         beat.under_way -= 1;
-        beat.silent_at = Instant::now() + NEXT_HEAD;
+        beat.silent_at = Instant::now() + self.0.next_head;
     }
 }
 
@@ -220,5 +233,103 @@ impl HttpBody for Answering {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::{get, post};
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+
+    const SHORT: Patience =
+        Patience { first_head: Duration::from_millis(100), next_head: Duration::from_millis(200), drain: Duration::from_millis(300) };
+    const LONG: Duration = Duration::from_secs(20);
+
+    async fn start(patience: Patience, router: Router) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, shutdown) = (listener.local_addr().expect("an address"), CancellationToken::new());
+        (address, shutdown.clone(), tokio::spawn(serve_with(patience, listener, router, shutdown)))
+    }
+
+    /// What the server says until it closes the connection.
+    async fn heard(mut stream: TcpStream) -> String {
+        let mut bytes = Vec::new();
+        // A reset is a close, too.
+        drop(timeout(LONG, stream.read_to_end(&mut bytes)).await.expect("the server closes"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    async fn said(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(bytes).await.expect("sent");
+        stream
+    }
+
+    #[tokio::test]
+    async fn silent_and_slow_clients_are_let_go() {
+        let (address, _shutdown, _server) = start(SHORT, Router::new().route("/", get(|| async { "hello" }))).await;
+        for head in ["", "GET", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            let answer = heard(said(address, head.as_bytes()).await).await;
+            assert!(!answer.contains("hello"), "{head}: {answer}");
+        }
+        let answer = heard(said(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT").await).await;
+        assert!(answer.contains("hello"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_not_silence() {
+        let router = Router::new().route(
+            "/",
+            get(|| async {
+                let pieces = futures::stream::unfold(0, |i| async move {
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    (i < 10).then(|| (Ok::<_, Infallible>(format!("piece {i} ")), i + 1))
+                });
+                Body::from_stream(pieces)
+            }),
+        );
+        let (address, _shutdown, _server) = start(SHORT, router).await;
+        let answer = heard(said(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await).await;
+        assert!(answer.contains("piece 9"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn requests_under_way_are_answered_when_the_service_stops() {
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let waits = (Arc::clone(&begun), Arc::clone(&go_on));
+        let handler = move || async move {
+            waits.0.notify_one();
+            waits.1.notified().await;
+            "finished"
+        };
+        let (address, shutdown, server) = start(PATIENCE, Router::new().route("/", post(handler))).await;
+        let stream = said(address, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").await;
+        begun.notified().await;
+        shutdown.cancel();
+        go_on.notify_one();
+        let answer = heard(stream).await;
+        assert!(answer.contains("finished"), "{answer}");
+        timeout(LONG, server).await.expect("in time").expect("no panic").expect("no error");
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_hold_the_service() {
+        let begun = Arc::new(Notify::new());
+        let waits = Arc::clone(&begun);
+        let handler = move || async move {
+            waits.notify_one();
+            std::future::pending::<&'static str>().await
+        };
+        let (address, shutdown, server) = start(SHORT, Router::new().route("/", get(handler))).await;
+        let stream = said(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        begun.notified().await;
+        shutdown.cancel();
+        timeout(LONG, server).await.expect("in time").expect("no panic").expect("no error");
+        assert_eq!(heard(stream).await, "");
     }
 }
