@@ -103,11 +103,9 @@ impl Engine {
         barrier::barrier(barrier::write_ahead_log(&self.path), record)
     }
 
-    /// Deletes what has expired; returns how many items.
-    pub async fn sweep_expired(&self) -> Result<usize, String> {
-        let (done, outcome) = oneshot::channel();
-        self.lanes.write.send(Work::Sweep { done }).await.map_err(|e| e.to_string())?;
-        outcome.await.map_err(|_| Closed.to_string())?
+    /// What deletes expired items; to be called now and then, since the engine does not by itself.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper(Arc::clone(&self.lanes))
     }
 
     /// Finishes what was begun and closes the files. Clients that are still around get errors from then on.
@@ -126,6 +124,19 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Deletes expired items.
+#[derive(Clone, Debug)]
+pub struct Sweeper(Arc<Lanes>);
+
+impl Sweeper {
+    /// Deletes what has expired; returns how many items.
+    pub async fn sweep(&self) -> Result<usize, String> {
+        let (done, outcome) = oneshot::channel();
+        self.0.write.send(Work::Sweep { done }).await.map_err(|e| e.to_string())?;
+        outcome.await.map_err(|_| Closed.to_string())?
     }
 }
 

@@ -1,4 +1,11 @@
 //! Agent Tally on one machine: all services in one process, the local log and an embedded DynamoDB engine, and
 //! the commands around them. It must not know how events are validated, counted or shown.
 
+pub mod control;
+pub mod data_dir;
+pub mod demo;
+pub mod duration;
 pub mod engine;
+mod first_page;
+pub mod keys;
+pub mod serve;

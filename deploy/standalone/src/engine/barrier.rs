@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of the log's header.
 const HEADER_BYTES: usize = 32;
@@ -23,41 +22,17 @@ pub(super) fn write_ahead_log(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Calls that wait at the same time share an fsync that began after the last of them came.
+/// Each call is an fsync of its own; the aggregator shares one among those who wait.
 pub(super) fn barrier(log: PathBuf, record: Option<PathBuf>) -> Arc<dyn Fn() -> BoxFuture<'static, std::io::Result<()>> + Send + Sync> {
-    let shared = Arc::new(Shared { log, record, called: AtomicU64::new(0), covered: tokio::sync::Mutex::new(0) });
     Arc::new(move || {
-        let shared = Arc::clone(&shared);
-        Box::pin(async move { shared.pass().await })
+        let (log, record) = (log.clone(), record.clone());
+        Box::pin(async move {
+            let synced = tokio::task::spawn_blocking(move || sync(&log, record.as_deref())).await;
+            // An error here means that the runtime ends: nothing was synced, and nothing is claimed.
+            let synced = synced.map_err(std::io::Error::other)?;
+            synced.map_err(|error| stop_the_process(&error))
+        })
     })
-}
-
-struct Shared {
-    log: PathBuf,
-    record: Option<PathBuf>,
-    called: AtomicU64,
-    /// The number of the last call that an fsync has covered.
-    covered: tokio::sync::Mutex<u64>,
-}
-
-impl Shared {
-    async fn pass(self: Arc<Self>) -> std::io::Result<()> {
-        let mine = self.called.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut covered = self.covered.lock().await;
-        if *covered >= mine {
-            return Ok(());
-        }
-        let covers = self.called.load(Ordering::SeqCst);
-        let shared = Arc::clone(&self);
-        let synced = tokio::task::spawn_blocking(move || sync(&shared.log, shared.record.as_deref())).await;
-        // Cancelled because the runtime ends: nothing was synced, and nothing is claimed.
-        let synced = synced.map_err(std::io::Error::other)?;
-        if let Err(error) = synced {
-            stop_the_process(&error);
-        }
-        *covered = covers;
-        Ok(())
-    }
 }
 
 /// After a failed fsync nobody knows what is on the disk, and a second one may claim success: only a restart,

@@ -214,7 +214,7 @@ async fn expired_items_go_when_swept() {
     for (sk, ttl) in [("1", 1), ("2", 4_000_000_000)] {
         store.client.put_item().table_name("things").item("pk", s("a")).item("sk", s(sk)).item("ttl", n(ttl)).send().await.expect("puts");
     }
-    assert_eq!(store.engine.sweep_expired().await, Ok(1));
+    assert_eq!(store.engine.sweeper().sweep().await, Ok(1));
     assert_eq!(store.client.scan().table_name("things").send().await.expect("scans").count, 1);
 }
 
