@@ -8,7 +8,7 @@ mod message;
 mod place;
 mod seats;
 
-pub use seats::Seats;
+pub(crate) use seats::Seats;
 
 use crate::AppState;
 use crate::live_table::TotalsChanged;

@@ -102,6 +102,7 @@ impl Follower {
         }
         metrics::gauge!("live_table_lag_records").set(lag as f64);
         metrics::gauge!("live_table_rows").set(self.table.row_count() as f64);
+        metrics::gauge!("live_table_bytes").set(self.table.read().bytes() as f64);
         let is_caught_up = is_caught_up || lag == 0;
         self.table.freshness.send_modify(|f| {
             f.lag_records = Some(lag);

@@ -25,7 +25,7 @@ pub(super) enum Data {
 
 /// Data of a `missed` message: the follower has a gap and should read again what it shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Missed {
+pub(super) struct Missed {
     /// How many events were lost; null where nobody knows (or where totals are concerned).
     #[schema(required)]
     pub(super) count: Option<u64>,
@@ -40,7 +40,7 @@ pub struct Missed {
 /// What was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum MissedOf {
+pub(super) enum MissedOf {
     /// `event` messages.
     Events,
     /// `totals` messages; the rows' newest numbers are to be had from the other paths.
@@ -50,7 +50,7 @@ pub enum MissedOf {
 /// Why something was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum MissedReason {
+pub(super) enum MissedReason {
     /// The follower reads more slowly than events come.
     Slow,
     /// The stream could not be resumed: too much came since, or it is no longer in the log.
@@ -63,7 +63,7 @@ pub enum MissedReason {
 
 /// Data of a `heartbeat` message. The first comes at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Heartbeat {
+pub(super) struct Heartbeat {
     /// Everything announced before this time is in the live table.
     #[schema(format = DateTime)]
     pub(super) as_of: String,
@@ -76,7 +76,7 @@ pub struct Heartbeat {
 /// Whether events arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum EventsState {
+pub(super) enum EventsState {
     /// Not asked for.
     Off,
     /// They do.

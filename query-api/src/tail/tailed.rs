@@ -25,7 +25,7 @@ pub(crate) struct TailedEvent {
 
 /// Data of an `event` message: an event as accepted, before it is stored. A repeat shows again.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct WatchedEvent<'a> {
+pub(crate) struct WatchedEvent<'a> {
     /// `<epoch>-<partition>-<offset>`: the event's own receipt.
     receipt: String,
     /// When the log took it.
