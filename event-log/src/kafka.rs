@@ -108,6 +108,16 @@ fn about_topic(error: KafkaError, topic: &str) -> LogError {
     }
 }
 
+/// The error for an offset outside these bounds.
+fn outside(topic: &str, partition: u32, committed: u64, bounds: Bounds) -> LogError {
+    let topic = topic.to_owned();
+    if committed < bounds.start {
+        LogError::Trimmed { topic, partition, committed, start: bounds.start }
+    } else {
+        LogError::BeyondEnd { topic, partition, committed, end: bounds.end }
+    }
+}
+
 fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition)
 }

@@ -4,6 +4,9 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use std::fmt;
 
+/// librdkafka's numbers end here.
+const NATIVE_MAX: u32 = i32::MAX.unsigned_abs();
+
 /// How the log reaches Kafka.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -29,7 +32,7 @@ pub struct KafkaConfig {
     pub compression: String,
     /// Records that may wait for their acknowledgement.
     pub append_buffer_records: u32,
-    /// KiB of records that may wait for their acknowledgement.
+    /// KiB of records that may wait for their acknowledgement. A record larger than this is never taken.
     pub append_buffer_kib: u32,
     /// Bytes of records that a consumer holds for its user; fetching stops above it.
     pub consume_buffer_bytes: usize,
@@ -80,8 +83,9 @@ impl KafkaConfig {
             // The Java clients' default, so that other producers' records of an agent land in the same partition.
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", self.delivery_timeout_ms.to_string())
-            .set("queue.buffering.max.messages", self.append_buffer_records.to_string())
-            .set("queue.buffering.max.kbytes", self.append_buffer_kib.to_string());
+            // Wider than the buffer that is kept track of, see the producer.
+            .set("queue.buffering.max.messages", self.append_buffer_records.saturating_mul(2).min(NATIVE_MAX).to_string())
+            .set("queue.buffering.max.kbytes", self.append_buffer_kib.saturating_mul(2).clamp(1_024, NATIVE_MAX).to_string());
         self.finish(config)
     }
 

@@ -7,9 +7,9 @@
 use super::config::KafkaConfig;
 use super::mailbox::Mailbox;
 use super::report;
-use super::topics::offsets_of;
-use super::{about_topic, is_unknown_topic, native_offset, native_partition, record, unavailable};
-use crate::{Assignment, Committer, Delivery, GroupConsumer, LogError, LogRecord, Revocation};
+use super::topics::{bounds_of, offsets_of};
+use super::{about_topic, is_unknown_topic, native_offset, native_partition, outside, record, unavailable};
+use crate::{Assignment, Bounds, Committer, Delivery, GroupConsumer, LogError, LogRecord, Revocation};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use metrics::counter;
@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, TryRecvError};
@@ -83,8 +83,9 @@ struct Shared {
     topic: String,
     config: Arc<KafkaConfig>,
     mailbox: Mailbox,
-    /// The partitions whose offsets this consumer may commit. A commit under way holds the read lock.
-    held: RwLock<BTreeSet<u32>>,
+    /// The partitions whose offsets this consumer may commit, with their bounds when they were assigned.
+    /// A commit under way holds the read lock.
+    held: RwLock<BTreeMap<u32, Bounds>>,
     /// Only touched by the polling thread; a mutex because callbacks get no exclusive access.
     partitions: Mutex<Partitions>,
     is_leaving: AtomicBool,
@@ -113,6 +114,7 @@ impl GroupConsumer for KafkaGroupConsumer {
     }
 
     fn begin(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.committer.check_offset(partition, offset)?;
         self.command(partition, Command::Begin { partition, offset })
     }
 
@@ -182,6 +184,21 @@ impl Committer for KafkaCommitter {
     }
 }
 
+impl KafkaCommitter {
+    /// Whether a held partition can be read from that offset.
+    fn check_offset(&self, partition: u32, offset: u64) -> Result<(), LogError> {
+        let held = self.shared.held.read().unwrap_or_else(PoisonError::into_inner);
+        let mut bounds = *held.get(&partition).ok_or(LogError::NotHeld(partition))?;
+        if offset > bounds.end {
+            // Beyond what there was when the partition was assigned. Blocks, but nobody begins there in the normal run.
+            let consumer = self.consumer.upgrade().ok_or(LogError::NotHeld(partition))?;
+            bounds = self.shared.bounds(&consumer, partition)?;
+        }
+        // That the start has grown since is for the fetch to find.
+        if (bounds.start..=bounds.end).contains(&offset) { Ok(()) } else { Err(outside(&self.shared.topic, partition, offset, bounds)) }
+    }
+}
+
 impl fmt::Debug for KafkaCommitter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaCommitter").field("topic", &self.shared.topic).finish_non_exhaustive()
@@ -191,7 +208,7 @@ impl fmt::Debug for KafkaCommitter {
 fn commit(shared: &Shared, consumer: &Weak<BaseConsumer<Callbacks>>, partition: u32, next_offset: u64) -> Result<(), LogError> {
     // Kept until the broker has answered; see the module's comment.
     let held = shared.held.read().unwrap_or_else(PoisonError::into_inner);
-    let consumer = consumer.upgrade().filter(|_| held.contains(&partition)).ok_or(LogError::NotHeld(partition))?;
+    let consumer = consumer.upgrade().filter(|_| held.contains_key(&partition)).ok_or(LogError::NotHeld(partition))?;
     if consumer.assignment_lost() {
         return Err(LogError::NotHeld(partition));
     }
@@ -211,7 +228,7 @@ fn commit(shared: &Shared, consumer: &Weak<BaseConsumer<Callbacks>>, partition: 
 
 impl Shared {
     fn holds(&self, partition: u32) -> bool {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+        self.held.read().unwrap_or_else(PoisonError::into_inner).contains_key(&partition)
     }
 
     fn leave(&self) {
@@ -282,7 +299,7 @@ impl Callbacks {
             state.rebalances += 1;
             state.assigned.clear();
             state.unannounced.clear();
-            self.0.held.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+            self.0.held.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
         };
         self.0.mailbox.take_back_records();
         let is_lost = !held.is_empty() && !self.hand_over(consumer, &held);
@@ -328,6 +345,11 @@ impl Callbacks {
 }
 
 impl Shared {
+    fn bounds(&self, consumer: &BaseConsumer<Callbacks>, partition: u32) -> Result<Bounds, LogError> {
+        let watermarks = consumer.fetch_watermarks(&self.topic, native_partition(partition), self.config.request_timeout());
+        watermarks.map(bounds_of).map_err(|error| about_topic(error, &self.topic))
+    }
+
     fn list(&self, partitions: impl Iterator<Item = u32>, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for partition in partitions {
@@ -436,29 +458,32 @@ impl PollingThread {
     /// Tells the user of new partitions, with what the group has committed of them.
     fn announce(&self) -> Result<(), LogError> {
         let new = self.shared.partitions().unannounced.clone();
-        let Some(last) = new.iter().max() else { return Ok(()) };
-        let asked = self.shared.list(new.iter().copied(), Offset::Invalid).map_err(unavailable)?;
-        let answer = match self.consumer.committed_offsets(asked, self.shared.config.request_timeout()) {
-            Ok(answer) => answer,
-            Err(error) => {
-                tracing::warn!(%error, topic = self.shared.topic, "asking for committed offsets; trying again");
-                return Ok(());
-            }
-        };
-        let committed = match offsets_of(&answer, &self.shared.topic, last + 1) {
-            Ok(committed) => committed,
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (assignments, bounds) = match self.look_up(&new) {
+            Ok(found) => found,
             Err(LogError::Unavailable(error)) => {
                 tracing::warn!(error, topic = self.shared.topic, "asking for committed offsets; trying again");
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        let of = |partition: u32| usize::try_from(partition).ok().and_then(|p| committed.get(p).copied().flatten());
-        let assignments = new.iter().map(|p| Assignment { partition: *p, committed: of(*p) }).collect();
         self.shared.partitions().unannounced.clear();
-        self.shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(&new);
+        self.shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(bounds);
         self.shared.mailbox.push(Ok(Delivery::Assigned(assignments)));
         Ok(())
+    }
+
+    fn look_up(&self, new: &[u32]) -> Result<(Vec<Assignment>, BTreeMap<u32, Bounds>), LogError> {
+        let asked = self.shared.list(new.iter().copied(), Offset::Invalid).map_err(unavailable)?;
+        let answer = self.consumer.committed_offsets(asked, self.shared.config.request_timeout()).map_err(unavailable)?;
+        let partitions = new.iter().max().map_or(0, |last| last + 1);
+        let committed = offsets_of(&answer, &self.shared.topic, partitions)?;
+        let of = |partition: u32| usize::try_from(partition).ok().and_then(|p| committed.get(p).copied().flatten());
+        let assignments = new.iter().map(|p| Assignment { partition: *p, committed: of(*p) }).collect();
+        let bounds = new.iter().map(|p| Ok((*p, self.shared.bounds(&self.consumer, *p)?))).collect::<Result<_, LogError>>()?;
+        Ok((assignments, bounds))
     }
 
     /// Stops and restarts fetching by what the user has not taken yet. False where this turn should take nothing.
@@ -572,20 +597,11 @@ impl PollingThread {
     fn out_of_range(&self) -> Result<(), LogError> {
         let begun: Vec<(u32, u64)> =
             self.shared.partitions().assigned.iter().filter(|(_, a)| a.has_begun).map(|(partition, a)| (*partition, a.next)).collect();
-        for (partition, committed) in begun {
-            let watermarks =
-                self.consumer.fetch_watermarks(&self.shared.topic, native_partition(partition), self.shared.config.request_timeout());
-            let (low, high) = watermarks.map_err(|error| about_topic(error, &self.shared.topic))?;
-            let (start, end) = (u64::try_from(low).unwrap_or_default(), u64::try_from(high).unwrap_or_default());
-            if (start..=end).contains(&committed) {
-                continue;
+        for (partition, offset) in begun {
+            let bounds = self.shared.bounds(&self.consumer, partition)?;
+            if !(bounds.start..=bounds.end).contains(&offset) {
+                return Err(outside(&self.shared.topic, partition, offset, bounds));
             }
-            let topic = self.shared.topic.clone();
-            return Err(if committed < start {
-                LogError::Trimmed { topic, partition, committed, start }
-            } else {
-                LogError::BeyondEnd { topic, partition, committed, end }
-            });
         }
         Ok(())
     }

@@ -2,16 +2,21 @@
 
 use super::config::KafkaConfig;
 use super::record;
-use super::report::Report;
+use super::report::{self, Report};
 use super::unavailable;
 use crate::{Acknowledgement, AppendError, LogError, Record};
 use metrics::{Counter, Histogram, counter, histogram};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Statistics};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 #[derive(Clone)]
 pub(super) struct Producer(Arc<Inner>);
@@ -19,9 +24,12 @@ pub(super) struct Producer(Arc<Inner>);
 struct Inner {
     config: Arc<KafkaConfig>,
     /// Replaced when librdkafka declares it unusable (a fatal error of the idempotent producer).
-    client: RwLock<FutureProducer<Report>>,
+    client: RwLock<Arc<Client>>,
+    room: Arc<Room>,
     meters: RwLock<HashMap<String, Meters>>,
 }
+
+type Client = ThreadedProducer<Deliveries>;
 
 #[derive(Clone)]
 struct Meters {
@@ -32,41 +40,39 @@ struct Meters {
 impl Producer {
     pub(super) fn new(config: &Arc<KafkaConfig>) -> Result<Self, LogError> {
         let client = RwLock::new(create(config).map_err(unavailable)?);
-        Ok(Self(Arc::new(Inner { config: Arc::clone(config), client, meters: RwLock::default() })))
+        let room = Arc::new(Room {
+            records: AtomicUsize::new(usize::try_from(config.append_buffer_records).unwrap_or(usize::MAX)),
+            bytes: AtomicUsize::new(usize::try_from(config.append_buffer_kib).unwrap_or(usize::MAX).saturating_mul(1_024)),
+        });
+        Ok(Self(Arc::new(Inner { config: Arc::clone(config), client, room, meters: RwLock::default() })))
     }
 
     pub(super) fn append(&self, topic: &str, record: Record) -> Result<Acknowledgement, AppendError> {
-        let meters = self.0.meters(topic);
-        let started = Instant::now();
         let size = record.key.len() + record.value.len();
-        let mut native = FutureRecord::to(topic).key(record.key.as_ref()).payload(record.value.as_ref());
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let place = self.0.room.take(size + headers).ok_or(AppendError::BufferFull)?;
+        let (sender, report) = oneshot::channel();
+        let pending = Box::new(Pending { place, sender, meters: self.0.meters(topic), started: Instant::now() });
+        let mut native = BaseRecord::with_opaque_to(topic, pending).key(record.key.as_ref()).payload(record.value.as_ref());
         if !record.headers.is_empty() {
             native = native.headers(record::to_headers(&record.headers));
         }
-        let sent = self.0.client().send_result(native);
-        let delivery = sent.map_err(|(error, _)| self.0.failed(&error, size))?;
+        self.0.client().send(native).map_err(|(error, _)| self.0.failed(&error, size))?;
 
         let this = Arc::clone(&self.0);
         Ok(Acknowledgement::new(async move {
-            let delivered = match delivery.await {
-                Ok(Ok(delivered)) => delivered,
-                Ok(Err((error, _))) => return Err(this.failed(&error, size)),
-                Err(_) => return Err(AppendError::NotAcknowledged("the producer was closed".into())),
-            };
-            // After a retry the broker may only say that it has the record already.
-            let (Ok(partition), Ok(offset)) = (u32::try_from(delivered.partition), u64::try_from(delivered.offset)) else {
-                return Err(AppendError::NotAcknowledged("the broker named no position".into()));
-            };
-            meters.appended.increment(1);
-            meters.duration.record(started.elapsed());
-            Ok((partition, offset))
+            match report.await {
+                Ok(Ok(position)) => position.ok_or_else(|| AppendError::NotAcknowledged("the broker named no position".into())),
+                Ok(Err(error)) => Err(this.failed(&error, size)),
+                Err(_) => Err(AppendError::NotAcknowledged("the producer was closed".into())),
+            }
         }))
     }
 }
 
 impl Inner {
-    fn client(&self) -> FutureProducer<Report> {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn failed(&self, error: &KafkaError, size: usize) -> AppendError {
@@ -87,7 +93,12 @@ impl Inner {
         let Some((code, reason)) = client.client().fatal_error() else { return };
         tracing::error!(%code, reason, "the kafka producer failed for good: starting another");
         match create(&self.config) {
-            Ok(new) => *client = new,
+            Ok(new) => {
+                let old = std::mem::replace(&mut *client, new);
+                drop(client);
+                // Closing it waits for what is under way, which whoever noticed need not.
+                drop(std::thread::spawn(move || drop(old)));
+            }
             Err(error) => tracing::error!(%error, "no other kafka producer could be started"),
         }
     }
@@ -112,6 +123,85 @@ impl fmt::Debug for Producer {
     }
 }
 
-fn create(config: &KafkaConfig) -> Result<FutureProducer<Report>, KafkaError> {
-    config.producer().create_with_context(Report)
+fn create(config: &KafkaConfig) -> Result<Arc<Client>, KafkaError> {
+    config.producer().create_with_context(Deliveries).map(Arc::new)
+}
+
+/// What is left of the buffer. librdkafka has a limit of its own, which is wider: it gives room back some time after it
+/// has reported a delivery, and whoever was acknowledged may append again.
+struct Room {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A record's place in the buffer, given back when dropped.
+struct Place {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Room {
+    fn take(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        take(&self.records, 1)?;
+        if take(&self.bytes, bytes).is_none() {
+            self.records.fetch_add(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Place { room: Arc::clone(self), bytes })
+    }
+}
+
+fn take(left: &AtomicUsize, wanted: usize) -> Option<usize> {
+    left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(wanted)).ok()
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.room.bytes.fetch_add(self.bytes, Ordering::AcqRel);
+        self.room.records.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A record under way. Goes through librdkafka with it.
+struct Pending {
+    place: Place,
+    /// `None` where the broker has the record but did not say where (after a retry it may only say that it has it).
+    sender: oneshot::Sender<Result<Option<(u32, u64)>, KafkaError>>,
+    meters: Meters,
+    started: Instant,
+}
+
+/// Takes the delivery reports, on the producer's thread.
+struct Deliveries;
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        report::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Report.error(error, reason);
+    }
+
+    fn stats(&self, _: Statistics) {}
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Pending>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        let Pending { place, sender, meters, started } = *pending;
+        let outcome = match result {
+            Ok(message) => {
+                meters.appended.increment(1);
+                meters.duration.record(started.elapsed());
+                Ok(u32::try_from(message.partition()).ok().zip(u64::try_from(message.offset()).ok()))
+            }
+            Err((error, _)) => Err(error.clone()),
+        };
+        // First the room, then the news of it.
+        drop(place);
+        // Whoever appended may not wait for it any more.
+        drop(sender.send(outcome));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::report::Report;
 use super::topics::Topics;
-use super::{is_unknown_topic, native_offset, native_partition, record, unavailable};
+use super::{is_unknown_topic, native_offset, native_partition, outside, record, unavailable};
 use crate::{Bounds, LogError, LogRecord, ReadFrom, Reader};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -232,15 +232,6 @@ fn start(topic: &str, partition: u32, bounds: Bounds, from: &ReadFrom) -> Result
         ReadFrom::Offsets(offsets) => offsets.iter().find(|(p, _)| *p == partition).map_or(bounds.end, |(_, offset)| *offset),
     };
     if (bounds.start..=bounds.end).contains(&offset) { Ok(offset) } else { Err(outside(topic, partition, offset, bounds)) }
-}
-
-fn outside(topic: &str, partition: u32, committed: u64, bounds: Bounds) -> LogError {
-    let topic = topic.to_owned();
-    if committed < bounds.start {
-        LogError::Trimmed { topic, partition, committed, start: bounds.start }
-    } else {
-        LogError::BeyondEnd { topic, partition, committed, end: bounds.end }
-    }
 }
 
 async fn watch_partitions(topics: Arc<Topics>, topic: String, grown: watch::Sender<u32>) {

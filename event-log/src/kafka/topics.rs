@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 /// Groups whose observers are kept.
 const OBSERVERS: usize = 16;
+const RETRY: Duration = Duration::from_millis(50);
 const TOPIC_READY_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Topics {
@@ -68,9 +69,15 @@ impl Topics {
     }
 
     pub(super) fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
-        let watermarks = self.client.fetch_watermarks(topic, native_partition(partition), self.config.request_timeout());
-        let (low, high) = watermarks.map_err(|error| about_topic(error, topic))?;
-        Ok(Bounds { start: u64::try_from(low).unwrap_or_default(), end: u64::try_from(high).unwrap_or_default() })
+        let deadline = Instant::now() + self.config.request_timeout();
+        loop {
+            match self.client.fetch_watermarks(topic, native_partition(partition), self.config.request_timeout()) {
+                Ok(watermarks) => return Ok(bounds_of(watermarks)),
+                // The leader is changing, or is new and does not know it yet.
+                Err(error) if is_about_leader(&error) && Instant::now() < deadline => std::thread::sleep(RETRY),
+                Err(error) => return Err(about_topic(error, topic)),
+            }
+        }
     }
 
     pub(super) fn committed(&self, group: &str, topic: &str) -> Result<Vec<Option<u64>>, LogError> {
@@ -167,14 +174,21 @@ impl Topics {
         let deadline = Instant::now() + TOPIC_READY_WITHIN;
         loop {
             let name = spec.name.clone();
-            let led = self.blocking(move |t| leaders(&t.metadata(&name)?, &name)).await;
+            let led = self.blocking(move |t| t.led(&name)).await;
             match led {
                 Ok(partitions) if partitions >= spec.partitions => return Ok(()),
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 _ if Instant::now() >= deadline => return Err(LogError::Unavailable(format!("topic {} is not ready", spec.name))),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+                _ => tokio::time::sleep(RETRY).await,
             }
         }
+    }
+
+    /// Number of partitions, once each has a leader that answers as one.
+    fn led(&self, topic: &str) -> Result<u32, LogError> {
+        let partitions = leaders(&self.metadata(topic)?, topic)?;
+        (0..partitions).try_for_each(|partition| self.bounds(topic, partition).map(drop))?;
+        Ok(partitions)
     }
 
     fn brokers(&self) -> Result<usize, LogError> {
@@ -224,6 +238,11 @@ impl fmt::Debug for Topics {
     }
 }
 
+/// Bounds from librdkafka's low and high watermark.
+pub(super) fn bounds_of((low, high): (i64, i64)) -> Bounds {
+    Bounds { start: u64::try_from(low).unwrap_or_default(), end: u64::try_from(high).unwrap_or_default() }
+}
+
 /// A group's committed offsets from an answer of the brokers, by partition.
 pub(super) fn offsets_of(answer: &TopicPartitionList, topic: &str, partitions: u32) -> Result<Vec<Option<u64>>, LogError> {
     let mut committed = vec![None; usize::try_from(partitions).unwrap_or_default()];
@@ -266,6 +285,13 @@ fn leaders(metadata: &Metadata, topic: &str) -> Result<u32, LogError> {
         Some(orphan) => Err(LogError::Unavailable(format!("{topic}/{} has no leader", orphan.id()))),
         None => Ok(u32::try_from(partitions.len()).unwrap_or(u32::MAX)),
     }
+}
+
+fn is_about_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable | RDKafkaErrorCode::FencedLeaderEpoch)
+    )
 }
 
 fn refused(topic: &str, code: RDKafkaErrorCode) -> LogError {
