@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod http;
+mod telemetry;
 
 use axum::Router;
 use service_kit::http::{HttpConfig, layered, serve};
