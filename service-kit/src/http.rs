@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod guard;
 mod serve;
+mod stall;
 
 pub use body::read_body;
 pub use guard::{ListenError, guard_listen};

@@ -1,6 +1,7 @@
 //! Serves connections: HTTP/1 and, by prior knowledge, HTTP/2, with bounds on how many there are, how long they may be
 //! silent, and how long they may take to end.
 
+use super::stall::Impatient;
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
@@ -25,12 +26,17 @@ use tower::{Service, ServiceExt as _};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 10_000;
-const PATIENCE: Patience =
-    Patience { first_head: Duration::from_secs(10), next_head: Duration::from_secs(75), drain: Duration::from_secs(10) };
+const PATIENCE: Patience = Patience {
+    first_head: Duration::from_secs(10),
+    next_head: Duration::from_secs(75),
+    write: Duration::from_secs(60),
+    drain: Duration::from_secs(10),
+};
 /// Wait after the machine could not give a connection (out of file descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 const STREAMS_PER_CONNECTION: u32 = 200;
 const HEAD_BYTES: u32 = 32 * 1024;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long to wait for whom.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +45,8 @@ struct Patience {
     first_head: Duration,
     /// A connection that waits for its next request's head is closed after that; longer than proxies keep theirs.
     next_head: Duration,
+    /// A connection that takes nothing of its answer for that long is closed.
+    write: Duration,
     /// Requests under way have that long to be answered when the service stops.
     drain: Duration,
 }
@@ -104,7 +112,7 @@ async fn serve_connection(patience: Patience, stream: TcpStream, router: Router,
     let pulse = Arc::new(Pulse::new(patience));
     let service = Watched { router, pulse: Arc::clone(&pulse) };
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.next_head).half_close(false);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.next_head).max_buf_size(READ_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -113,7 +121,9 @@ async fn serve_connection(patience: Patience, stream: TcpStream, router: Router,
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         // Without the extended CONNECT: clients open web sockets over HTTP/1, where they get a connection of their own.
         .max_header_list_size(HEAD_BYTES);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let mut connection = pin!(
+        builder.serve_connection_with_upgrades(TokioIo::new(Impatient::new(stream, patience.write)), TowerToHyperService::new(service))
+    );
     let mut is_stopping = false;
     loop {
         tokio::select! {
@@ -245,8 +255,12 @@ mod tests {
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
 
-    const SHORT: Patience =
-        Patience { first_head: Duration::from_millis(100), next_head: Duration::from_millis(200), drain: Duration::from_millis(300) };
+    const SHORT: Patience = Patience {
+        first_head: Duration::from_millis(100),
+        next_head: Duration::from_millis(200),
+        write: Duration::from_millis(200),
+        drain: Duration::from_millis(300),
+    };
     const LONG: Duration = Duration::from_secs(20);
 
     async fn start(patience: Patience, router: Router) -> (SocketAddr, CancellationToken, JoinHandle<std::io::Result<()>>) {
@@ -295,6 +309,30 @@ mod tests {
         let (address, _shutdown, _server) = start(SHORT, router).await;
         let answer = heard(said(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await).await;
         assert!(answer.contains("piece 9"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_let_go() {
+        struct TellsEnd(Arc<Notify>);
+        impl Drop for TellsEnd {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let ended = Arc::new(Notify::new());
+        let end = Arc::clone(&ended);
+        let handler = move || async move {
+            let end = TellsEnd(end);
+            Body::from_stream(futures::stream::repeat_with(move || {
+                let _held = &end;
+                Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 65_536]))
+            }))
+        };
+        let router = Router::new().route("/", get(handler));
+        let (address, _shutdown, _server) = start(SHORT, router).await;
+        let stream = said(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        timeout(LONG, ended.notified()).await.expect("the answer is given up");
+        drop(stream);
     }
 
     #[tokio::test]
