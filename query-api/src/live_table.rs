@@ -10,6 +10,8 @@ mod notices;
 mod rank;
 mod rows;
 
+#[cfg(test)]
+pub(crate) use compare::round as compare_round;
 pub use notices::{LiveTotals, Notice, TotalsChanged};
 pub use rank::{Column, RankAfter, RankQuery, Ranked, RankedAgent};
 

@@ -205,3 +205,6 @@ async fn serve_socket(mut socket: WebSocket, mut follower: Box<Follower>) {
         tracing::debug!("a websocket could not be closed in time");
     }
 }
+
+#[cfg(test)]
+mod tests;

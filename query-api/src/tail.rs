@@ -142,6 +142,12 @@ impl Tail {
         }
     }
 
+    /// The next offset of each partition that the reader gets.
+    #[cfg(test)]
+    pub(crate) fn next_offsets_of_reader(&self) -> Vec<u64> {
+        self.lock().next().to_vec()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Watchers> {
         self.watchers.lock().expect("no panic while held")
     }

@@ -34,7 +34,7 @@ pub(super) async fn compare(table: Arc<LiveTable>, store: Store, shutdown: Cance
 }
 
 /// Every row of today and yesterday once.
-async fn round(table: &LiveTable, store: &Store) {
+pub(crate) async fn round(table: &LiveTable, store: &Store) {
     let today = day_of(now_micros());
     let days = [today, today - 1];
     let mut backoff = Backoff::default();
