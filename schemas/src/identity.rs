@@ -13,6 +13,7 @@
 //!
 //! The ordinal counts equal events (same agent, same content hash) of one request from 0.
 
+use crate::canonical::write_object;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -21,12 +22,8 @@ const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 
 /// The hash of an event's fields as received. Ignores `agent_id`, `event_id` and nulls.
 pub fn content_hash(fields: &Map<String, Value>) -> [u8; 16] {
-    let kept: Map<String, Value> = fields
-        .iter()
-        .filter(|(name, value)| !matches!(name.as_str(), "agent_id" | "event_id") && !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let canonical = serde_json_canonicalizer::to_vec(&kept).expect("a JSON value has a canonical form");
+    let mut canonical = Vec::with_capacity(512);
+    write_object(&mut canonical, fields, |name, value| !matches!(name, "agent_id" | "event_id") && !value.is_null());
     let mut hasher = Sha256::new();
     hasher.update(DOMAIN);
     hasher.update(&canonical);

@@ -4,6 +4,7 @@
 //! Nothing here does I/O, so that every service, test and tool reads and writes the same bytes.
 
 pub mod agent_id;
+pub mod canonical;
 pub mod codec;
 pub mod event;
 pub mod examples;
