@@ -198,8 +198,9 @@ impl Group {
         Ok(())
     }
 
-    /// `None` where the process shall stop meanwhile.
-    async fn starting_offset(&self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<u64>> {
+    /// `None` where the process shall stop meanwhile. Takes itself mutably because consumers cannot be shared, so that
+    /// the future can move between threads.
+    async fn starting_offset(&mut self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<u64>> {
         let shared = &self.shared;
         let mut wait = Duration::from_millis(100);
         loop {

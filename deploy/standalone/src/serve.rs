@@ -8,7 +8,7 @@ use crate::data_dir::DataDir;
 use crate::engine::Engine;
 use crate::first_page;
 use aggregator::{AggregatorConfig, AggregatorParts, Cadence, TableOptions};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -16,7 +16,7 @@ use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use clap::{ArgAction, Args};
-use event_log::local::LocalLog;
+use event_log::local::{LocalLog, LocalOptions};
 use event_log::{Log, TopicSpec};
 use ingest_gateway::{Gateway, GatewayConfig, GatewayParts};
 use query_api::{QueryApi, QueryConfig, QueryParts};
@@ -75,9 +75,9 @@ pub struct ServeArgs {
     /// Hours after which counted events may leave the log.
     #[arg(long, env = "LOG_RETENTION_HOURS", default_value_t = 168, value_parser = clap::value_parser!(u64).range(1..=87_600))]
     log_retention_hours: u64,
-    /// MiB of the log, per partition, above which counted events may leave it sooner.
-    #[arg(long, env = "LOG_RETENTION_MIB", default_value_t = 4_096, value_parser = clap::value_parser!(u64).range(16..=16_777_216))]
-    log_retention_mib: u64,
+    /// MiB that the log may use: counted events leave it sooner then, and where none may go, new ones are refused (503).
+    #[arg(long, env = "LOG_MAX_MIB", default_value_t = 8_192, value_parser = clap::value_parser!(u64).range(16..=16_777_216))]
+    log_max_mib: u64,
     /// Days, today included, whose totals are held in memory.
     #[arg(long, env = "LIVE_DAYS", default_value_t = 35, value_parser = clap::value_parser!(u32).range(2..=400))]
     live_days: u32,
@@ -119,7 +119,7 @@ pub async fn run(args: ServeArgs, telemetry: &Telemetry, shutdown: CancellationT
     // Ends HTTP and what reads along with it; the aggregator ends after that.
     let stop = shutdown.child_token();
     let stop_aggregator = CancellationToken::new();
-    let services = Services::start(&args, keys_required, &engine, Arc::clone(&log), &stop).await?;
+    let services = Services::start(&args, keys_required, &engine, Arc::clone(&log) as Arc<dyn Log>, &stop).await?;
     let mut counting = tokio::spawn(aggregator::run(services.aggregator_config, services.aggregator_parts, stop_aggregator.clone()));
     let control = Control { store: engine.client(), tables: TableNames::default(), auth: services.auth.clone(), url: url.clone() };
     let listening_for_commands = spawn_control(&args, control, &stop);
@@ -129,10 +129,11 @@ pub async fn run(args: ServeArgs, telemetry: &Telemetry, shutdown: CancellationT
 
     writeln!(std::io::stdout().lock(), "agent-tally is ready on {url}").context("cannot write to stdout")?;
 
-    // Whichever ends first says why; both only end by themselves when something is wrong.
+    // Whichever ends first says why; none ends by itself unless something is wrong.
     let ended = tokio::select! {
         served = &mut serving => Some(served.context("the server panicked").and_then(|s| s.context("the server failed"))),
         counted = &mut counting => Some(counted.context("the aggregator panicked").and_then(|c| c.context("the aggregator stopped"))),
+        reason = log.failed() => Some(Err(anyhow!("the log failed: {reason}"))),
         () = stop.cancelled() => None,
     };
     stop.cancel();
@@ -198,15 +199,16 @@ impl Services {
     }
 }
 
-async fn open_log(args: &ServeArgs, dir: &DataDir) -> anyhow::Result<Arc<dyn Log>> {
-    let log: Arc<dyn Log> = LocalLog::open(&dir.log()).context("cannot open the log")?;
+async fn open_log(args: &ServeArgs, dir: &DataDir) -> anyhow::Result<Arc<LocalLog>> {
+    let options = LocalOptions { max_bytes: Some(args.log_max_mib * MIB), ..LocalOptions::default() };
+    let log = LocalLog::open(dir.log(), options).context("cannot open the log")?;
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
     let topics = Topics::default();
     let events = TopicSpec {
         name: topics.events,
         partitions: args.partitions,
         retention: hours(args.log_retention_hours),
-        retention_bytes: Some(args.log_retention_mib * MIB),
+        retention_bytes: None,
         is_compacted: false,
     };
     let metrics = TopicSpec {
@@ -221,7 +223,7 @@ async fn open_log(args: &ServeArgs, dir: &DataDir) -> anyhow::Result<Arc<dyn Log
     for topic in [events, metrics, dead] {
         log.create_topic(&topic).await.with_context(|| format!("cannot create the topic {}", topic.name))?;
     }
-    Ok(log)
+    Ok(Arc::new(log))
 }
 
 /// Who may ask. Where keys are required by the address, there must be one: otherwise nobody could get in, and the
@@ -251,7 +253,7 @@ async fn authenticator(
 impl ServeArgs {
     fn gateway(&self) -> GatewayConfig {
         GatewayConfig {
-            event_retention_days: (self.event_retention_days > 0).then_some(self.event_retention_days),
+            event_retention_days: self.event_retention_days,
             price_table: self.price_table.clone(),
             ..GatewayConfig::default()
         }
@@ -274,7 +276,6 @@ impl ServeArgs {
             accept_loss: self.accept_loss,
             drain_seconds: AGGREGATOR_DRAIN_SECONDS,
             failpoints: self.failpoints.clone(),
-            price_table: self.price_table.clone(),
             ..AggregatorConfig::default()
         }
     }
