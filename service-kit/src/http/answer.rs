@@ -4,7 +4,9 @@
 use super::{API_CSP, HTML_CSP, X_REQUEST_ID};
 use crate::problem::respond;
 use axum::body::{Body, HttpBody as _, to_bytes};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use axum::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use schemas::Problem;
@@ -52,6 +54,8 @@ async fn as_problem(mut response: Response, request_id: &str) -> Response {
     };
     let (mut parts, mut made) = (response.into_parts().0, respond(Problem { request_id: Some(request_id.to_owned()), ..problem }, None));
     parts.headers.remove(CONTENT_LENGTH);
+    // A layer below may have compressed the body that is replaced here.
+    parts.headers.remove(CONTENT_ENCODING);
     for (name, value) in made.headers_mut().drain() {
         // What the answer brought (`Retry-After`, `Allow`, …) stays.
         if let Some(name) = name {
