@@ -312,7 +312,9 @@ fn body_error(error: &BodyError) -> ApiError {
 /// An outage, with the ids given: a retry that sends them is counted once, whatever the log took.
 fn publish_error(error: PublishError, event_ids: Vec<String>) -> ApiError {
     let mut answer = match error {
-        PublishError::Append(AppendError::TooLarge(_)) => return ApiError::too_large("an event is larger than the log takes").caused_by(error),
+        PublishError::Append(AppendError::TooLarge(_)) => {
+            return ApiError::too_large("an event is larger than the log takes").caused_by(error);
+        }
         PublishError::Append(AppendError::NoRoom) => ApiError::unavailable("the event log has no room left", RETRY_AFTER_NO_ROOM_S),
         _ => ApiError::unavailable(
             "the event log did not acknowledge in time; send the same events again, with the ids given here where they had none",

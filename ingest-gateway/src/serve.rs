@@ -74,7 +74,13 @@ impl ServeConfig {
 ///
 /// # Errors
 /// Where a setting cannot work, the registry or the store refuses, or the listener breaks.
-pub async fn serve(config: ServeConfig, log: Arc<dyn Log>, readiness: Readiness, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    config: ServeConfig,
+    log: Arc<dyn Log>,
+    readiness: Readiness,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     config.validate()?;
     let auth = if config.require_keys {
         let store = config.store.client().await;
@@ -85,7 +91,7 @@ pub async fn serve(config: ServeConfig, log: Arc<dyn Log>, readiness: Readiness,
     let gateway_config = config.gateway_config();
     let form = wire_form(&config.registry, &gateway_config.topic).await?;
     let gateway = Gateway::with_wire_form(gateway_config, GatewayParts { log, auth, readiness: readiness.clone() }, form)?;
-    let router = gateway.router().merge(admin::health(readiness));
+    let router = gateway.router().merge(admin::router(readiness));
     let watch = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { gateway.watch(shutdown).await }

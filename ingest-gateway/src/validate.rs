@@ -345,4 +345,221 @@ mod tests {
             assert_eq!(event, example.event, "{}: {} {hash}", example.name, event.event_id);
         }
     }
+
+    const TIME: &str = r#""timestamp":"2026-01-07T10:30:00.123Z""#;
+
+    /// An error event with that timestamp and further fields.
+    fn with(fields: &str) -> String {
+        format!(r#"{{"message_type":"error",{TIME},{fields}}}"#)
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once() {
+        let text = r#"{"event_id":"a b","timestamp":"yesterday","message_type":"chat","content":1,"metadata":[],"error_details":{},
+            "response_time_ms":-1,"token_count":1.5,"model_used":7,"user_feedback":6,"user_id":"\n","session_id":true,
+            "tool_name":[],"input_tokens":"1","cost_usd":1000001}"#;
+        let errors = judged(text, |rules| rules.agent = None).expect_err("all of it is wrong");
+        let fields: Vec<_> = errors.iter().map(|e| e.field.as_str()).collect();
+        for name in [
+            "agent_id",
+            "event_id",
+            "timestamp",
+            "message_type",
+            "content",
+            "metadata",
+            "error_details",
+            "response_time_ms",
+            "token_count",
+            "model_used",
+            "user_feedback",
+            "user_id",
+            "session_id",
+            "tool_name",
+            "input_tokens",
+            "cost_usd",
+        ] {
+            assert_eq!(fields.iter().filter(|field| **field == name).count(), 1, "{name}: {errors:?}");
+        }
+        assert!(errors.iter().any(|e| e.field == "message_type" && e.detail.contains("user_message") && e.detail.contains("tool_call")));
+    }
+
+    #[test]
+    fn only_the_message_type_is_required_with_an_agent_in_the_path() {
+        assert_eq!(complaints("{}"), ["message_type: is required"]);
+        assert_eq!(complaints(r#"{"message_type":null}"#), ["message_type: is required"]);
+        let event = event(r#"{"message_type":"graph_step"}"#);
+        assert_eq!((event.agent_id.as_str(), event.timestamp), ("path-agent", now()));
+    }
+
+    #[test]
+    fn the_paths_agent_wins_and_without_a_path_the_body_must_name_one() {
+        assert_eq!(event(&with(r#""agent_id":"other""#)).agent_id, "path-agent");
+        assert_eq!(event(&with(r#""agent_id":"*a""#)).agent_id, "path-agent", "what loses is not judged");
+        let body = |id: &str| judged(&with(&format!(r#""agent_id":{id}"#)), |rules| rules.agent = None).map(|v| v.event.agent_id);
+        assert_eq!(body(r#""team/bot@eu:1""#).as_deref(), Ok("team/bot@eu:1"));
+        for id in ["null", "\"\"", "7", r#""a#b""#, r#"" a""#, &format!("\"{}\"", "a".repeat(129))] {
+            assert!(body(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn nulls_and_empty_ids_are_absent_but_empty_texts_are_not() {
+        let names = [
+            "event_id",
+            "model_used",
+            "user_id",
+            "session_id",
+            "conversation_id",
+            "trace_id",
+            "span_id",
+            "parent_span_id",
+            "tool_name",
+            "error_type",
+        ];
+        let empty: Vec<_> = names.iter().map(|name| format!(r#""{name}":"""#)).collect();
+        let event = event(&with(&format!(r#"{},"content":"","error_details":"""#, empty.join(","))));
+        assert_eq!((event.model_used, event.user_id, event.tool_name, event.error_type, event.span_id), (None, None, None, None, None));
+        assert_eq!((event.content.as_deref(), event.error_details.as_deref()), (Some(""), Some("")));
+        let nulls: Vec<_> =
+            KNOWN.iter().filter(|name| !["message_type", "timestamp"].contains(name)).map(|name| format!(r#""{name}":null"#)).collect();
+        assert_eq!(super::tests::event(&with(&nulls.join(","))).metadata, None);
+    }
+
+    #[test]
+    fn times_reach_from_2000_to_ten_minutes_ahead() {
+        let at = |time: &str| judged(&format!(r#"{{"message_type":"error","timestamp":"{time}"}}"#), |_| ()).map(|v| v.event.timestamp);
+        assert!(at("2000-01-01T00:00:00Z").is_ok());
+        assert!(at("1999-12-31T23:59:59.999999Z").is_err());
+        assert_eq!(at("2026-01-07T12:10:00.000Z"), Ok(now() + AHEAD_US));
+        assert!(at("2026-01-07T12:10:00.000001Z").is_err());
+        assert!(at("2026-01-07").is_err());
+        assert!(complaints(r#"{"message_type":"error","timestamp":1767781800}"#)[0].contains("a string, not a number"));
+        assert!(complaints(r#"{"message_type":"error","timestamp":""}"#)[0].contains("ISO 8601"));
+    }
+
+    #[test]
+    fn with_retention_on_old_events_are_refused() {
+        let kept = |time: &str| {
+            judged(&format!(r#"{{"message_type":"error","timestamp":"{time}"}}"#), |rules| rules.retention_days = Some(30)).is_ok()
+        };
+        assert!(kept("2025-12-09T12:00:00.000Z"), "29 days old");
+        assert!(!kept("2025-12-09T11:59:59.999Z"));
+    }
+
+    #[test]
+    fn a_missing_time_comes_from_a_uuid_or_the_clock() {
+        // 0x019b980653e0 ms
+        let v7 = |id: &str| judged(&format!(r#"{{"message_type":"error","event_id":"{id}"}}"#), |_| ());
+        let valid = v7("019b9806-53e0-7000-8000-0123456789ab").expect("a time");
+        assert_eq!((valid.event.timestamp, valid.id_source), (1_767_782_110_176_000, IdSource::Client));
+        for id in ["x", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "9b2e4f6a-1111-4222-8333-444455556666"] {
+            assert!(v7(id).expect_err(id).iter().any(|e| e.field == "timestamp" && e.detail.contains("required")), "{id}");
+        }
+        assert!(v7("ffffffff-ffff-7000-8000-0123456789ab").expect_err("far ahead").iter().any(|e| e.field == "event_id"));
+        let (prices, agent) = (prices(), AgentId::parse("a").expect("an id"));
+        let rules = Rules { now: now(), retention_days: None, is_strict: false, prices: &prices, agent: Some(&agent) };
+        let keyed = validate(0, r#"{"message_type":"error"}"#, Some("019b9806-53e0-7000-8000-0123456789ab"), &rules);
+        assert!(keyed.expect_err("a key carries no time").errors[0].detail.contains("Idempotency-Key"));
+    }
+
+    #[test]
+    fn a_retry_with_the_id_given_comes_to_the_same_identity() {
+        for text in [r#"{"message_type":"error"}"#, r#"{"message_type":"error","timestamp":"2026-01-07T10:30:00Z"}"#] {
+            let first = judged(text, |rules| rules.now += 999);
+            let first = first.expect("valid").event;
+            let retry = text.replace('{', &format!(r#"{{"event_id":"{}","#, first.event_id));
+            let again = judged(&retry, |rules| rules.now += 3_000_000).expect("valid").event;
+            assert_eq!(again, first);
+        }
+    }
+
+    #[test]
+    fn only_a_fine_timestamp_tells_a_repeat_by_its_content() {
+        let source = |time: &str| judged(&format!(r#"{{"message_type":"error","timestamp":"{time}"}}"#), |_| ()).expect(time).id_source;
+        assert_eq!(source("2026-01-07T10:30:00.123"), IdSource::Content);
+        assert_eq!(source("2026-01-07T10:30:00.12"), IdSource::Fresh);
+        assert_eq!(source("2026-01-07T10:30:00Z"), IdSource::Fresh);
+    }
+
+    #[test]
+    fn digits_that_are_cut_still_tell_events_apart() {
+        let one = event(r#"{"message_type":"error","timestamp":"2026-01-07T10:30:00.123456111Z"}"#);
+        let two = event(r#"{"message_type":"error","timestamp":"2026-01-07T10:30:00.123456222Z"}"#);
+        assert_eq!(one.timestamp, two.timestamp);
+        assert_ne!(one.content_hash, two.content_hash);
+    }
+
+    #[test]
+    fn bounds_hold_on_both_sides() {
+        let is_taken = |field: &str| judged(&with(field), |_| ()).is_ok();
+        for (field, good, bad) in [
+            ("response_time_ms", ["0", "1000000000"], ["-0.1", "1000000000.1"]),
+            ("token_count", ["0", "1000000000000"], ["-1", "1000000000001"]),
+            ("reasoning_tokens", ["0", "1e12"], ["0.5", "1e13"]),
+            ("cached_input_tokens", ["0.0", "7"], ["true", "[7]"]),
+            ("user_feedback", ["1", "5.0"], ["0.99", "5.01"]),
+            ("cost_usd", ["0", "1e6"], ["-1", "1000000.01"]),
+        ] {
+            for value in good {
+                assert!(is_taken(&format!(r#""{field}":{value}"#)), "{field} {value}");
+            }
+            for value in bad {
+                assert!(!is_taken(&format!(r#""{field}":{value}"#)), "{field} {value}");
+            }
+        }
+        for (field, max) in [("user_id", 256), ("parent_span_id", 256), ("model_used", 128), ("tool_name", 128), ("error_type", 128)] {
+            assert!(is_taken(&format!(r#""{field}":"{}""#, "\u{e9}".repeat(max))), "characters are counted, not bytes");
+            assert!(!is_taken(&format!(r#""{field}":"{}""#, "x".repeat(max + 1))), "{field}");
+            assert!(!is_taken(&format!(r#""{field}":"a\u0000""#)), "{field}");
+        }
+        assert!(is_taken(&format!(r#""event_id":"{}""#, "a".repeat(64))));
+        assert!(!is_taken(&format!(r#""event_id":"{}""#, "a".repeat(65))));
+    }
+
+    #[test]
+    fn texts_are_kept_as_sent_whatever_they_hold() {
+        let event = event(&with(r#""content":"\u0000\u202e\ud83d\ude00 \t","error_details":"\u001b[31m""#));
+        assert_eq!(event.content.as_deref(), Some("\0\u{202e}\u{1f600} \t"));
+        assert_eq!(event.error_details.as_deref(), Some("\u{1b}[31m"));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_only_on_request() {
+        let text = with(r#""shiny":1,"new":null"#);
+        assert_eq!(event(&text).metadata.as_deref(), Some(r#"{"shiny":1}"#));
+        let errors = judged(&text, |rules| rules.is_strict = true).expect_err("strict");
+        assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["shiny"]);
+    }
+
+    #[test]
+    fn token_count_is_the_sum_where_it_is_not_given() {
+        assert_eq!(event(&with(r#""input_tokens":3,"output_tokens":4"#)).token_count, Some(7));
+        assert_eq!(event(&with(r#""input_tokens":3"#)).token_count, Some(3));
+        assert_eq!(event(&with(r#""input_tokens":3,"token_count":0"#)).token_count, Some(0));
+        assert_eq!(event(&with(r#""reasoning_tokens":3"#)).token_count, None);
+    }
+
+    #[test]
+    fn cost_is_priced_only_where_it_can_be_known() {
+        let cost = |fields: &str| {
+            let event = event(&with(fields));
+            (event.cost_usd, event.cost_estimated)
+        };
+        assert_eq!(cost(r#""model_used":"example-model","input_tokens":1000,"output_tokens":100"#), (Some(0.003), true));
+        assert_eq!(cost(r#""model_used":"example-model","input_tokens":1000"#), (None, false), "the output may have cost something");
+        assert_eq!(cost(r#""model_used":"example-model""#), (None, false));
+        assert_eq!(cost(r#""model_used":"unheard-of","input_tokens":1,"output_tokens":1"#), (None, false));
+        assert_eq!(cost(r#""model_used":"example-model","input_tokens":1,"output_tokens":1,"cost_usd":0"#), (Some(0.0), false));
+        assert_eq!(cost(r#""model_used":"example-model","input_tokens":1e12,"output_tokens":1e12"#), (None, false), "beyond the bounds");
+    }
+
+    #[test]
+    fn an_event_is_at_most_256_kib() {
+        let sized = |bytes: usize| {
+            let empty = with(r#""content":"""#).len();
+            with(&format!(r#""content":"{}""#, "x".repeat(bytes - empty)))
+        };
+        assert_eq!(event(&sized(MAX_EVENT_BYTES)).content.map(|c| c.len() > 262_000), Some(true));
+        assert!(complaints(&sized(MAX_EVENT_BYTES + 1))[0].contains("256 KiB"));
+    }
 }
