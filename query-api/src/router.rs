@@ -7,6 +7,7 @@ use crate::{
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,7 +16,7 @@ use service_kit::auth::Scope;
 use service_kit::problem::ApiError;
 use std::sync::Arc;
 use tower_http::CompressionLevel;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate as _};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,7 +34,13 @@ pub(crate) fn router(state: Arc<AppState>, sessions: Sessions) -> Router {
         router = router.merge(dashboard::router(directory));
     }
     // Higher levels of brotli take longer than they save.
-    router.layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)))
+    let predicate = DefaultPredicate::new().and(is_worth_packing);
+    router.layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(predicate))
+}
+
+/// Errors are short, and the layers around us still write into them.
+fn is_worth_packing(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
+    !status.is_client_error() && !status.is_server_error()
 }
 
 /// Every described path. What needs no key: the sign-in itself and the description.

@@ -55,7 +55,7 @@ enum StreamMessage<'a> {
     /// Totals that changed, at most four a second; a slow follower gets the newest.
     Totals(TotalsChanged),
     /// A raw event, as accepted.
-    Event(WatchedEvent<'a>),
+    Event(Box<WatchedEvent<'a>>),
     /// There is a gap.
     Missed(Missed),
     /// The stream is alive; the first comes at once.
@@ -186,13 +186,19 @@ fn sse_event(message: &Message) -> Event {
 
 async fn serve_socket(mut socket: WebSocket, mut follower: Box<Follower>) {
     loop {
-        let message = tokio::select! {
-            message = follower.next() => message,
-            said = socket.recv() => match said {
-                Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
-                // Nothing is asked for over an open socket; pings are answered below us.
-                Some(Ok(_)) => continue,
-            },
+        let message = {
+            // Not begun anew for each frame that comes in: a talkative client must not keep it from getting anywhere.
+            let mut next = std::pin::pin!(follower.next());
+            loop {
+                tokio::select! {
+                    message = &mut next => break message,
+                    said = socket.recv() => match said {
+                        Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
+                        // Nothing is asked for over an open socket; pings are answered below us.
+                        Some(Ok(_)) => {}
+                    },
+                }
+            }
         };
         let Some(message) = message else { break };
         let sent = tokio::time::timeout(SEND_WITHIN, socket.send(Frame::Text(message.to_json().into()))).await;

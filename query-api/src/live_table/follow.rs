@@ -3,7 +3,8 @@
 
 use super::{Freshness, LiveTable};
 use crate::backoff::Backoff;
-use event_log::{Log, LogError, LogRecord, ReadFrom};
+use event_log::{Bounds, Log, LogError, LogRecord, ReadFrom};
+use futures::future::try_join_all;
 use schemas::AgentTotals;
 use schemas::codec::decode_totals;
 use schemas::time::{day_of, now_micros};
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the distance to the topic's end is looked at, and the clock for a new day.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest wait for an answer of the log; reading waits meanwhile.
+const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn follow(table: Arc<LiveTable>, log: Arc<dyn Log>, topic: String, shutdown: CancellationToken) {
     let follower = Follower { table, log, topic };
@@ -91,15 +95,18 @@ impl Follower {
         });
     }
 
+    async fn bounds(&self) -> Result<Vec<Bounds>, LogError> {
+        let partitions = self.log.partitions(&self.topic).await?;
+        try_join_all((0..partitions).map(|partition| self.log.bounds(&self.topic, partition))).await
+    }
+
     /// Compares what was read with the topic's end.
     async fn look(&self, next: &[u64], is_caught_up: bool) -> Result<(), LogError> {
         let looked_at = now_micros();
-        let mut lag = 0;
-        for partition in 0..self.log.partitions(&self.topic).await? {
-            let bounds = self.log.bounds(&self.topic, partition).await?;
-            let read_to = next.get(partition as usize).copied().unwrap_or(0).max(bounds.start);
-            lag += bounds.end.saturating_sub(read_to);
-        }
+        let bounds = tokio::time::timeout(LOOK_WITHIN, self.bounds()).await;
+        let bounds = bounds.unwrap_or_else(|_| Err(LogError::Unavailable("no answer in time".into())))?;
+        let read_to = |partition: usize| next.get(partition).copied().unwrap_or(0);
+        let lag: u64 = bounds.iter().enumerate().map(|(partition, b)| b.end.saturating_sub(read_to(partition).max(b.start))).sum();
         metrics::gauge!("live_table_lag_records").set(lag as f64);
         metrics::gauge!("live_table_rows").set(self.table.row_count() as f64);
         metrics::gauge!("live_table_bytes").set(self.table.read().bytes() as f64);
@@ -158,8 +165,7 @@ mod tests {
 
     async fn until(table: &LiveTable, wanted: impl Fn(&Freshness) -> bool) -> Freshness {
         let mut freshness = table.watch_freshness();
-        let found = freshness.wait_for(wanted).await.expect("a table").clone();
-        found
+        freshness.wait_for(wanted).await.expect("a table").clone()
     }
 
     #[tokio::test]

@@ -135,11 +135,10 @@ impl Follower {
 
     /// An outage of the store is no reason to end a stream; a refusal is.
     async fn may_go_on(&mut self) -> bool {
+        let outcome = self.state.auth.authenticate_browser(&self.headers, Scope::Read).await;
+        // Only now: a check that is cancelled must be made again.
         self.checked = Instant::now();
-        match self.state.auth.authenticate_browser(&self.headers, Scope::Read).await {
-            Ok(_) => true,
-            Err(error) => error.status().is_server_error(),
-        }
+        outcome.map_or_else(|error| error.status().is_server_error(), |_| true)
     }
 }
 

@@ -120,7 +120,15 @@ impl Server {
 
 fn totals(agent: &str, version: i64) -> AgentTotals {
     let now = now_micros();
-    AgentTotals { agent_id: agent.into(), day: day_of(now), version, calls: version, last_at: now, flushed_at: now, ..AgentTotals::default() }
+    AgentTotals {
+        agent_id: agent.into(),
+        day: day_of(now),
+        version,
+        calls: version,
+        last_at: now,
+        flushed_at: now,
+        ..AgentTotals::default()
+    }
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -197,7 +205,10 @@ async fn a_stream_begins_with_a_heartbeat_and_is_not_held_up_on_its_way() {
     let response = server.get("/api/v1/stream").header("accept-encoding", "gzip, br").send().await.expect("an answer");
     let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     assert_eq!(header("content-type"), "text/event-stream");
-    assert_eq!((header("cache-control"), header("x-accel-buffering"), header("content-encoding")), ("no-store".into(), "no".into(), String::new()));
+    assert_eq!(
+        (header("cache-control"), header("x-accel-buffering"), header("content-encoding")),
+        ("no-store".into(), "no".into(), String::new())
+    );
     let first = Stream::of(response).await.heartbeat().await;
     assert_eq!((&first.data["is_caught_up"], &first.data["events"]), (&json!(true), &json!("off")));
     assert!(!first.id.is_empty());
@@ -231,7 +242,10 @@ async fn only_the_agents_asked_for_are_told_of() {
     server.announce("b", 1);
     let mut told = [stream.news().await, stream.news().await];
     told.sort_by(|a, b| a.kind.cmp(&b.kind));
-    assert_eq!((told[0].kind.as_str(), &told[0].data["content"], &told[0].data["receipt"]), ("event", &json!("asked for"), &json!("0-0-1")));
+    assert_eq!(
+        (told[0].kind.as_str(), &told[0].data["content"], &told[0].data["receipt"]),
+        ("event", &json!("asked for"), &json!("0-0-1"))
+    );
     assert_eq!((&told[1].data["agents"].as_array().map(Vec::len), &told[1].data["fleet"]), (&Some(1), &Value::Null));
 }
 
@@ -283,7 +297,11 @@ async fn a_stream_that_cannot_be_resumed_says_so() {
     for id in ["junk", "1-1-0-0.0"] {
         let mut stream = server.follow_from("events=true", id).await;
         let told = stream.news().await;
-        assert_eq!((told.kind.as_str(), &told.data["reason"], &told.data["of"]), ("missed", &json!("unknown_id"), &json!("totals")), "{id}");
+        assert_eq!(
+            (told.kind.as_str(), &told.data["reason"], &told.data["of"]),
+            ("missed", &json!("unknown_id"), &json!("totals")),
+            "{id}"
+        );
         assert_eq!(told.data["count"], Value::Null);
         if id == "junk" {
             assert_eq!(stream.news().await.data["of"], "events");
@@ -491,10 +509,7 @@ async fn receipts_and_the_pipeline_tell_the_same() {
     let (answer, ()) = tokio::join!(waiting, counting);
     assert_eq!((&answer["counted"], &answer["lag_ms"]), (&json!(true), &json!(0)));
     server.log.push_dead("0-1-4", "too_old");
-    in_time(async {
-        while server.json("/api/v1/pipeline").await["dead_letters"]["total"] != 1 {}
-    })
-    .await;
+    in_time(async { while server.json("/api/v1/pipeline").await["dead_letters"]["total"] != 1 {} }).await;
     for (path, status) in [
         ("/api/v1/receipts/junk", StatusCode::UNPROCESSABLE_ENTITY),
         ("/api/v1/receipts/0-0-0?wait_ms=30001", StatusCode::UNPROCESSABLE_ENTITY),

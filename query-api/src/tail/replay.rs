@@ -3,7 +3,9 @@
 use super::Tail;
 use super::tailed::{EventFilter, TailedEvent};
 use event_log::{LogError, LogRecord, ReadFrom, Reader};
+use futures::future::BoxFuture;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,13 +15,32 @@ use tokio::time::Instant;
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A stretch of the topic, from where the watcher was to where it watches again.
-#[derive(Debug)]
 pub(super) struct Replay {
     from: Vec<u64>,
     to: Vec<u64>,
-    open: Option<(OwnedSemaphorePermit, Box<dyn Reader>)>,
+    source: Source,
     found: VecDeque<TailedEvent>,
     deadline: Instant,
+}
+
+/// Opening is kept over a cancelled wait: else one that takes long would begin again and again.
+enum Source {
+    Closed,
+    Opening(BoxFuture<'static, Result<Opened, LogError>>),
+    Open { reader: Box<dyn Reader>, _permit: OwnedSemaphorePermit },
+}
+
+struct Opened {
+    permit: OwnedSemaphorePermit,
+    reader: Box<dyn Reader>,
+    /// Where reading begins, by partition: later than asked for where the log starts later.
+    from: Vec<u64>,
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("from", &self.from).field("to", &self.to).finish_non_exhaustive()
+    }
 }
 
 /// What comes next.
@@ -35,7 +56,7 @@ pub(super) enum Replayed {
 
 impl Replay {
     pub(super) fn new(from: &[u64], to: Vec<u64>) -> Self {
-        Self { from: from.to_vec(), to, open: None, found: VecDeque::new(), deadline: Instant::now() + WITHIN }
+        Self { from: from.to_vec(), to, source: Source::Closed, found: VecDeque::new(), deadline: Instant::now() + WITHIN }
     }
 
     /// The next offsets when all is read: never before those where it began.
@@ -44,13 +65,13 @@ impl Replay {
     }
 
     /// Waits for the next event of the stretch. Safe to cancel.
-    pub(super) async fn next(&mut self, tail: &Tail, filter: &EventFilter) -> Replayed {
+    pub(super) async fn next(&mut self, tail: &Arc<Tail>, filter: &EventFilter) -> Replayed {
         loop {
             if let Some(event) = self.found.pop_front() {
                 return Replayed::Event(event);
             }
             if self.left() == 0 {
-                self.open = None;
+                self.source = Source::Closed;
                 return Replayed::Done;
             }
             match tokio::time::timeout_at(self.deadline, self.read(tail)).await {
@@ -65,24 +86,22 @@ impl Replay {
         }
     }
 
-    async fn read(&mut self, tail: &Tail) -> Result<Read, LogError> {
-        if self.open.is_none() {
-            let closed = |_| LogError::Unavailable("shutting down".into());
-            let permit = Arc::clone(&tail.replays).acquire_owned().await.map_err(closed)?;
-            let mut trimmed = 0;
-            for (partition, (from, to)) in (0..).zip(self.from.iter_mut().zip(&self.to)).filter(|(_, (from, to))| **from < **to) {
-                let start = tail.log.bounds(&tail.topic, partition).await?.start.min(*to);
-                trimmed += start.saturating_sub(*from);
-                *from = (*from).max(start);
-            }
+    async fn read(&mut self, tail: &Arc<Tail>) -> Result<Read, LogError> {
+        if let Source::Closed = self.source {
+            self.source = Source::Opening(Box::pin(open(Arc::clone(tail), self.from.clone(), self.to.clone())));
+        }
+        if let Source::Opening(opening) = &mut self.source {
+            let opened = opening.await;
+            self.source = Source::Closed;
+            let Opened { permit, reader, from } = opened?;
+            self.source = Source::Open { reader, _permit: permit };
+            let trimmed = from.iter().zip(&self.from).map(|(now, before)| now.saturating_sub(*before)).sum();
+            self.from = from;
             if trimmed > 0 {
                 return Ok(Read::Trimmed(trimmed));
             }
-            let from = ReadFrom::Offsets((0..).zip(self.from.iter().zip(&self.to).map(|(from, to)| *from.min(to))).collect());
-            let reader = Arc::clone(&tail.log).read(&tail.topic, from).await?;
-            self.open = Some((permit, reader));
         }
-        let Some((_, reader)) = &mut self.open else { return Ok(Read::Records(Vec::new())) };
+        let Source::Open { reader, .. } = &mut self.source else { return Ok(Read::Records(Vec::new())) };
         Ok(Read::Records(reader.next().await?))
     }
 
@@ -113,6 +132,18 @@ impl Replay {
         }
         Replayed::Missed(left)
     }
+}
+
+async fn open(tail: Arc<Tail>, mut from: Vec<u64>, to: Vec<u64>) -> Result<Opened, LogError> {
+    let closed = |_| LogError::Unavailable("shutting down".into());
+    let permit = Arc::clone(&tail.replays).acquire_owned().await.map_err(closed)?;
+    for (partition, (from, to)) in (0..).zip(from.iter_mut().zip(&to)).filter(|(_, (from, to))| **from < **to) {
+        let start = tail.log.bounds(&tail.topic, partition).await?.start;
+        *from = (*from).max(start.min(*to));
+    }
+    let begin = ReadFrom::Offsets((0..).zip(from.iter().zip(&to).map(|(from, to)| *from.min(to))).collect());
+    let reader = Arc::clone(&tail.log).read(&tail.topic, begin).await?;
+    Ok(Opened { permit, reader, from })
 }
 
 enum Read {
