@@ -42,7 +42,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 30)]
     days: u32,
     /// Events that an average agent has on an average day of the history.
-    #[arg(long, default_value_t = 280)]
+    #[arg(long, default_value_t = 300)]
     events_per_day: u32,
     /// Live events per second after the history.
     #[arg(long, default_value_t = 20.0)]
