@@ -1,4 +1,4 @@
-//! Apache Kafka (KRaft) as Java processes on free ports: one broker, or several with the first as their controller.
+//! Apache Kafka (without `ZooKeeper`) as Java processes on free ports: one broker, or several with the first as their controller.
 //! Brokers can be stopped, killed, frozen and started again under the same address.
 
 use crate::leash::{Folder, Leash};

@@ -68,6 +68,11 @@ impl KafkaConfig {
         std::time::Duration::from_millis(u64::from(self.request_timeout_ms))
     }
 
+    /// Librdkafka would take the partitions away from a thread that waits for longer.
+    pub(super) fn revoke_wait(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::from(self.revoke_wait_ms.min(self.max_poll_interval_ms / 2)))
+    }
+
     /// For requests about the cluster.
     pub(super) fn admin(&self) -> ClientConfig {
         self.finish(self.base())

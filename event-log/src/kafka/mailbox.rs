@@ -18,18 +18,19 @@ pub(super) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct State {
-    items: VecDeque<Result<Delivery, LogError>>,
+    /// Each with the rebalance that it belongs to.
+    items: VecDeque<(u64, Result<Delivery, LogError>)>,
     bytes: usize,
     is_ended: bool,
 }
 
 impl Mailbox {
-    pub(super) fn push(&self, item: Result<Delivery, LogError>) {
+    pub(super) fn push(&self, round: u64, item: Result<Delivery, LogError>) {
         let mut state = self.state();
         if let Ok(Delivery::Records(records)) = &item {
             state.bytes += weight(records);
         }
-        state.items.push_back(item);
+        state.items.push_back((round, item));
         drop(state);
         self.filled.notify_one();
     }
@@ -37,14 +38,14 @@ impl Mailbox {
     /// Forgets records that were not handed over. For when all partitions go: their next holder reads them again.
     pub(super) fn take_back_records(&self) {
         let mut state = self.state();
-        state.items.retain(|item| !matches!(item, Ok(Delivery::Records(_))));
+        state.items.retain(|(_, item)| !matches!(item, Ok(Delivery::Records(_))));
         state.bytes = 0;
     }
 
     /// Forgets a revocation that was not handed over: it is too late for it.
     pub(super) fn take_back_revocation(&self) {
         let mut state = self.state();
-        let (late, kept) = std::mem::take(&mut state.items).into_iter().partition(|item| matches!(item, Ok(Delivery::Revoked(_))));
+        let (late, kept) = std::mem::take(&mut state.items).into_iter().partition(|(_, item)| matches!(item, Ok(Delivery::Revoked(_))));
         state.items = kept;
         drop(state);
         drop(late);
@@ -57,7 +58,7 @@ impl Mailbox {
     }
 
     /// Safe to cancel: an item is either returned or still there.
-    pub(super) async fn next(&self) -> Result<Delivery, LogError> {
+    pub(super) async fn next(&self) -> (u64, Result<Delivery, LogError>) {
         loop {
             if let Some(item) = self.pop() {
                 return item;
@@ -66,14 +67,14 @@ impl Mailbox {
         }
     }
 
-    fn pop(&self) -> Option<Result<Delivery, LogError>> {
+    fn pop(&self) -> Option<(u64, Result<Delivery, LogError>)> {
         let mut state = self.state();
         let item = match state.items.pop_front() {
-            None if state.is_ended => Err(LogError::Unavailable("the consumer has left its group".into())),
+            None if state.is_ended => (0, Err(LogError::Unavailable("the consumer has left its group".into()))),
             None => return None,
             Some(item) => item,
         };
-        if let Ok(Delivery::Records(records)) = &item {
+        if let Ok(Delivery::Records(records)) = &item.1 {
             state.bytes = state.bytes.saturating_sub(weight(records));
         }
         drop(state);

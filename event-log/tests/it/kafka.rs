@@ -204,26 +204,22 @@ async fn child_that_holds_a_partition() {
     let (Ok(brokers), Ok(topic)) = (std::env::var("ZOMBIE_BROKERS"), std::env::var("ZOMBIE_TOPIC")) else { return };
     let log = Arc::new(KafkaLog::new(quick(&brokers)).expect("log"));
     let mut consumer = join(&log, &topic);
-    let committer = consumer.committer();
-    tokio::task::spawn_blocking(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
-            match line.as_str() {
-                "commit" => match futures::executor::block_on(async { tokio::spawn(async move { committer.commit(0, 5).await }).await }) {
-                    Ok(Err(LogError::NotHeld(0))) => tell("commit: not held"),
-                    other => tell(&format!("commit: {other:?}")),
-                },
-                _ => std::process::exit(0),
-            }
-            break;
-        }
-    });
+    let (say, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
     loop {
-        match consumer.next().await {
-            Ok(Delivery::Assigned(_)) => tell("assigned"),
-            Ok(Delivery::Lost(_)) => tell("lost"),
-            Ok(Delivery::Revoked(_)) => tell("revoked"),
-            Ok(Delivery::Records(_)) => {}
-            Err(error) => tell(&format!("{error}")),
+        tokio::select! {
+            line = heard.recv() => match (line.as_deref(), consumer.committer().commit(0, 5).await) {
+                (Some("commit"), Err(LogError::NotHeld(0))) => tell("commit: not held"),
+                (Some("commit"), other) => tell(&format!("commit: {other:?}")),
+                _ => return,
+            },
+            delivery = consumer.next() => match delivery {
+                Ok(Delivery::Assigned(_)) => tell("assigned"),
+                Ok(Delivery::Lost(_)) => tell("lost"),
+                Ok(Delivery::Revoked(_)) => tell("revoked"),
+                Ok(Delivery::Records(_)) => {}
+                Err(error) => tell(&format!("{error}")),
+            },
         }
     }
 }
@@ -333,6 +329,27 @@ async fn a_broker_that_dies_loses_nothing_that_was_acknowledged() {
         assert_eq!(found.value, Bytes::from(i.to_string()));
     }
     log.append(&topic, record("agent", "again")).expect("room").await.expect("the log works again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_three_brokers_a_record_is_on_two_or_not_acknowledged() {
+    if !engines::java_or_skip() {
+        return;
+    }
+    // A dead broker is noticed sooner than by default.
+    let settings = [("broker.session.timeout.ms", "4000"), ("broker.heartbeat.interval.ms", "500")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let kafka = engines::kafka::Kafka::start_with(&engines::kafka::KafkaOptions { brokers: 3, settings }).expect("kafka");
+    let mut config = quick(&kafka.bootstrap());
+    config.delivery_timeout_ms = 20_000;
+    let log = KafkaLog::new(config).expect("log");
+    let topic = topic(&log, 1).await;
+    log.append(&topic, record("a", "on three")).expect("room").await.expect("acknowledged");
+    kafka.kill(2);
+    log.append(&topic, record("a", "on two")).expect("room").await.expect("acknowledged");
+    kafka.kill(1);
+    let alone = log.append(&topic, record("a", "on one")).expect("room").await;
+    assert!(matches!(alone, Err(AppendError::NotAcknowledged(_))), "{alone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
