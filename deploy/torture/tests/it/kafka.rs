@@ -117,7 +117,8 @@ async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_ka
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let i = dice.roll(3) as usize;
-        let fresh = deployment.aggregator(&format!("aggregator-{i}"), if round % 3 == 0 { &[("AGENT_TALLY_FAILPOINTS", failpoints)] } else { &[] });
+        let more = if round % 3 == 0 { vec![("AGENT_TALLY_FAILPOINTS", failpoints)] } else { vec![] };
+        let fresh = deployment.aggregator(&format!("aggregator-{i}"), &more);
         std::mem::replace(&mut aggregators[i], fresh).kill().unwrap();
         if round % 8 == 3 {
             // A zombie: silent past the session time-out of 6 s while others take its partitions over, then awake.
