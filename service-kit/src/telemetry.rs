@@ -44,18 +44,18 @@ pub struct Telemetry {
 /// # Errors
 /// Where a variable cannot be understood, or telemetry was set up before.
 pub fn init(service: &'static str) -> anyhow::Result<Telemetry> {
-    init_with(service, "json")
+    init_with(service, "json", tracing::Level::INFO)
 }
 
-/// As [`init`], with another default of `LOG_FORMAT`.
+/// As [`init`], with other defaults of `LOG_FORMAT` and `RUST_LOG`.
 ///
 /// # Errors
 /// As there.
-pub fn init_with(service: &'static str, format: &str) -> anyhow::Result<Telemetry> {
+pub fn init_with(service: &'static str, format: &str, level: tracing::Level) -> anyhow::Result<Telemetry> {
     let prometheus = record_metrics()?;
     let tracer = export::provider(service)?;
     let directives = std::env::var("RUST_LOG").unwrap_or_default();
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse(directives)?;
+    let filter = EnvFilter::builder().with_default_directive(level.into()).parse(directives)?;
     let format = std::env::var("LOG_FORMAT").unwrap_or_else(|_| format.to_owned());
     let is_text = match format.as_str() {
         "json" => false,

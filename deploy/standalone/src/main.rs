@@ -42,7 +42,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     match command {
         Command::Serve(args) => {
-            let telemetry = telemetry::init_with("agent-tally", "auto")?;
+            let telemetry = telemetry::init_with("agent-tally", "auto", tracing::Level::WARN)?;
             Box::pin(serve::run(*args, &telemetry, stop)).await
         }
         Command::Demo(args) => Box::pin(demo::run(args, stop)).await,

@@ -68,12 +68,12 @@ pub(super) fn converse(agent: &Agent, purpose: &str, number: i64, start: i64, bu
         conversation: random.bits(),
         trace: (random.bits(), random.bits()),
         user: user(agent, &mut random),
-        source: *random.pick_weighted(&[("web", 6.0), ("mobile", 3.0), ("api", 2.0), ("slack", 1.0)]),
+        source: random.pick_weighted::<&str>(&[("web", 6.0), ("mobile", 3.0), ("api", 2.0), ("slack", 1.0)]),
         agent,
         at: start,
         events: Vec::with_capacity(12),
     };
-    let model: &'static Model = *random.pick_weighted(agent.kind.models);
+    let model = random.pick_weighted::<&'static Model>(agent.kind.models);
     teller.tell(MessageType::ConversationStart);
     let turns = 1 + random.pick_weighted(&[(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0), (5, 0.6)]);
     let mut failed = false;
