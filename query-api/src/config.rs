@@ -27,7 +27,7 @@ pub struct QueryConfig {
     /// one more.
     #[arg(skip = 35_u32)]
     pub live_days: u32,
-    /// Types that MessageTypeIndex holds; the same as the aggregator's.
+    /// Types that `MessageTypeIndex` holds; the same as the aggregator's.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
     pub indexed_message_types: Vec<MessageType>,
     /// Directory of the built dashboard; nothing is served where absent.

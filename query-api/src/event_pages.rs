@@ -235,6 +235,8 @@ fn too_far(scope: &Scope) -> ApiError {
 async fn recent_agents(state: &AppState) -> Result<(Vec<(Arc<str>, i64)>, Scope), ApiError> {
     let directory = state.store.directory().await?;
     let mut agents = state.live.most_recent(MERGED_AGENTS + 1);
+    // The live table keeps milliseconds; an event may be later within its own.
+    agents.iter_mut().for_each(|(_, last_at)| *last_at += 999);
     let mut complete_from = agents.get(MERGED_AGENTS).map(|(_, last_at)| *last_at);
     agents.truncate(MERGED_AGENTS);
     // The rest was seen before the days held, or the live table has not heard of it yet.
@@ -246,7 +248,7 @@ async fn recent_agents(state: &AppState) -> Result<(Vec<(Arc<str>, i64)>, Scope)
     if unseen.peek().is_some() {
         complete_from = complete_from.max(Some(unseen_before));
     }
-    agents.sort_by(|a, b| b.1.cmp(&a.1));
+    agents.sort_by_key(|(_, last_at)| std::cmp::Reverse(*last_at));
     let of = directory.len().max(agents.len());
     let scope = Scope { agents: agents.len(), of, complete_from };
     Ok((agents, scope))

@@ -3,8 +3,8 @@
 //! Reads DynamoDB (history, hours, percentiles, raw events) and the log (live totals, the tail of raw events,
 //! committed offsets). Never writes events or rollups; the sessions of the sign-in page are service-kit's to write.
 //!
-//! A request passes [`router`] (who may ask), a file named after what is asked for ([`agents`], [`metrics`],
-//! [`series`], [`kpis`], [`events`], [`conversations`], [`receipts`], [`stream`]) and [`store`] or [`live_table`].
+//! A request passes `router` (who may ask), a file named after what is asked for (`agents`, `metrics`,
+//! `series`, `kpis`, `events`, `conversations`, `receipts`, `stream`) and `store` or `live_table`.
 
 mod agents;
 mod answer;
@@ -29,6 +29,7 @@ mod progress;
 mod receipts;
 mod router;
 mod series;
+mod serve;
 mod session;
 mod shards;
 pub mod store;
@@ -37,7 +38,9 @@ mod tail;
 mod vitals;
 
 pub use config::QueryConfig;
+pub use serve::{ServeConfig, serve};
 
+use crate::backoff::Backoff;
 use crate::live_table::LiveTable;
 use crate::progress::Progress;
 use crate::session::Sessions;
@@ -50,7 +53,7 @@ use schemas::item::TableNames;
 use service_kit::admin::Readiness;
 use service_kit::auth::Authenticator;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What the query API works with; made by the caller, so that the standalone binary and the tests start the real thing.
@@ -110,7 +113,7 @@ impl QueryApi {
         config.validate()?;
         let QueryParts { log, store, tables, auth, readiness, shutdown } = parts;
         let sessions = Sessions { store: store.clone(), tables: tables.clone() };
-        let store = Store::start(&config, store, tables, &log, shutdown.clone()).await?;
+        let store = reached_store(&config, (store, tables), &log, &readiness, &shutdown).await?;
         let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone());
         let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone());
         let progress = Progress::start(&config, Arc::clone(&log), shutdown.clone());
@@ -126,17 +129,28 @@ impl QueryApi {
     }
 }
 
-/// Serves the query API, its health paths included, until `shutdown`.
-pub async fn serve(
-    config: QueryConfig,
-    http: &service_kit::http::HttpConfig,
-    parts: QueryParts,
-    listener: TcpListener,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let health = service_kit::admin::router(parts.readiness.clone());
-    let api = QueryApi::start(config, parts).await?;
-    let router = service_kit::http::layered(api.router().merge(health), "query-api", http);
-    service_kit::http::serve(listener, router, shutdown).await?;
-    Ok(())
+/// How long the store is waited for; the aggregator may be about to create its tables.
+const STORE_WITHIN: Duration = Duration::from_secs(60);
+
+async fn reached_store(
+    config: &QueryConfig,
+    (client, tables): (Client, TableNames),
+    log: &Arc<dyn Log>,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Store> {
+    let deadline = tokio::time::Instant::now() + STORE_WITHIN;
+    let mut backoff = Backoff::default();
+    loop {
+        match Store::start(config, (client.clone(), tables.clone()), log, readiness.clone(), shutdown.clone()).await {
+            Ok(store) => return Ok(store),
+            Err(error) if (error.is_retryable() || error.is_missing_table()) && tokio::time::Instant::now() < deadline => {
+                readiness.set("store", Err(error.to_string()));
+                if shutdown.run_until_cancelled(backoff.pause()).await.is_none() {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

@@ -1,1 +1,33 @@
-fn main() {}
+//! The query API as a process of its own, on Kafka and DynamoDB.
+
+use anyhow::Context as _;
+use clap::Parser;
+use query_api::{ServeConfig, serve};
+use service_kit::admin::{self, Readiness};
+use tokio::net::TcpListener;
+
+/// Answers everything that is read.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    config: ServeConfig,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Cli { config } = Cli::parse();
+    config.validate()?;
+    let telemetry = service_kit::telemetry::init("query-api")?;
+    let shutdown = service_kit::shutdown::on_signal()?;
+    let bind = async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
+    let (listener, admin) = (bind(config.listen).await?, bind(config.admin_listen).await?);
+    let readiness = Readiness::new();
+    readiness.set("store", Err("starting".into()));
+    let admin = tokio::spawn(admin::serve(admin, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
+    let log = config.log.connect()?;
+    let outcome = serve(config, log, readiness, listener, shutdown.clone()).await;
+    shutdown.cancel();
+    admin.await??;
+    outcome
+}

@@ -52,7 +52,7 @@ struct NewEvent {
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}$")]
     agent_id: Option<String>,
     /// ISO 8601 with `Z`, an offset, or none (then UTC), from 2000-01-01 to 10 minutes ahead. Absent: now, or the time
-    /// of a UUIDv7 `event_id`; with any other `event_id` it is required.
+    /// of a `UUIDv7` `event_id`; with any other `event_id` it is required.
     timestamp: Option<String>,
     /// Kind of event.
     message_type: crate::events::EventType,
@@ -136,6 +136,7 @@ struct EventAccepted {
 /// Several events, as an array or as an object.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[expect(dead_code, reason = "only describes the gateway's body")]
 enum NewEvents {
     /// Just the events.
     Array(Vec<NewEvent>),

@@ -1,4 +1,4 @@
-//! `/api/v1/session`: the dashboard's sign-in. An API key comes in once; an HttpOnly cookie goes out.
+//! `/api/v1/session`: the dashboard's sign-in. An API key comes in once; an `HttpOnly` cookie goes out.
 
 use crate::AppState;
 use aws_sdk_dynamodb::Client;

@@ -6,13 +6,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use event_log::Log;
 use schemas::item::{ID, KIND, ShardPlan, TableNames, kind, s};
+use service_kit::admin::Readiness;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How often all this is read again. A plan is set at least 15 minutes ahead, and partitions are added by hand.
-const REFRESH: Duration = Duration::from_secs(30);
+const REFRESH: Duration = Duration::from_secs(10);
 
 /// The last state read.
 #[derive(Clone, Debug)]
@@ -31,20 +32,22 @@ struct Known {
 impl Shards {
     /// Reads once, then again and again until `shutdown`.
     pub(crate) async fn start(
-        store: Client,
-        tables: TableNames,
-        log: Arc<dyn Log>,
-        topic: String,
+        (store, tables): (Client, TableNames),
+        (log, topic): (Arc<dyn Log>, String),
+        readiness: Readiness,
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
         let shards = Self { known: Arc::default(), log, topic };
         shards.refresh(&store, &tables).await?;
+        readiness.set("store", Ok(()));
         let kept = shards.clone();
         tokio::spawn(async move {
             while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {
-                if let Err(error) = kept.refresh(&store, &tables).await {
+                let outcome = kept.refresh(&store, &tables).await;
+                if let Err(error) = &outcome {
                     tracing::warn!(%error, "cannot read the shard plans, keeping the last ones");
                 }
+                readiness.set("store", outcome.map_err(|error| error.to_string()));
             }
         });
         Ok(shards)

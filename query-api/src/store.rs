@@ -22,6 +22,7 @@ use schemas::item::{
 };
 use schemas::rollup::Rollup;
 use schemas::users::UserSet;
+use service_kit::admin::Readiness;
 use service_kit::problem::ApiError;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -70,6 +71,11 @@ impl StoreError {
     /// Whether trying again later can help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Passing { .. })
+    }
+
+    /// Whether a table is not there (yet).
+    pub fn is_missing_table(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "ResourceNotFoundException")
     }
 }
 
@@ -148,16 +154,17 @@ impl Store {
     /// Looks which indexes the events table has and begins to follow the shard plans.
     pub async fn start(
         config: &QueryConfig,
-        client: Client,
-        tables: TableNames,
+        (client, tables): (Client, TableNames),
         log: &Arc<dyn Log>,
+        readiness: Readiness,
         shutdown: CancellationToken,
     ) -> Result<Self, StoreError> {
         let described =
             client.describe_table().table_name(&tables.events).send().await.map_err(|error| failure("DescribeTable", &error))?;
         let has_conversation_index =
             described.table().is_some_and(|t| t.global_secondary_indexes().iter().any(|i| i.index_name() == Some(CONVERSATION_INDEX)));
-        let shards = Shards::start(client.clone(), tables.clone(), Arc::clone(log), config.topic_events.clone(), shutdown).await?;
+        let shards =
+            Shards::start((client.clone(), tables.clone()), (Arc::clone(log), config.topic_events.clone()), readiness, shutdown).await?;
         let inner = Inner {
             client,
             tables,
@@ -183,7 +190,7 @@ impl Store {
 
     /// The rollups of these days, by day; a day without an item is missing.
     pub(crate) async fn days(&self, selection: &Selection, days: RangeInclusive<i32>) -> Result<BTreeMap<i32, Rollup>, StoreError> {
-        self.sums(selection, Period::Day(*days.start()), Period::Day(*days.end()), |date| schemas::time::parse_day(date)).await
+        self.sums(selection, Period::Day(*days.start()), Period::Day(*days.end()), schemas::time::parse_day).await
     }
 
     /// The rollups of these hours, by hour; an hour without an item is missing.

@@ -39,7 +39,7 @@ struct WebVital {
     value: f64,
 }
 
-/// What browsers measure: <https://web.dev/articles/vitals>.
+/// What browsers measure, as Web Vitals define it.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 enum VitalName {

@@ -1,0 +1,7 @@
+//! The query API as its clients see it.
+
+mod agents;
+mod contract;
+mod events;
+mod fixture;
+mod numbers;
