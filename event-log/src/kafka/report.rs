@@ -2,7 +2,7 @@
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 
 /// The context of clients that need no callbacks.
@@ -15,6 +15,10 @@ impl ClientContext for Report {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // A reader at the end of its partition is where it wants to be.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         // librdkafka goes on by itself; whoever waits for an answer hears of it there.
         tracing::warn!(%error, reason, "kafka client");
     }

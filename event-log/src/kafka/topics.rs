@@ -85,7 +85,15 @@ impl Topics {
         let partitions = self.partitions(topic)?;
         asked.add_partition_range(topic, 0, native_partition(partitions.saturating_sub(1)));
         let observer = self.observer(group)?;
-        let answer = observer.committed_offsets(asked, self.config.request_timeout()).map_err(|error| about_topic(error, topic));
+        let deadline = Instant::now() + self.config.request_timeout();
+        let answer = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match observer.committed_offsets(asked.clone(), left.max(Duration::from_millis(1))) {
+                // The group's first members are just coming together, or its coordinator moves to another broker.
+                Err(error) if is_about_coordinator(&error) && !left.is_zero() => std::thread::sleep(RETRY.min(left)),
+                answer => break answer.map_err(|error| about_topic(error, topic)),
+            }
+        };
         self.drain(&observer);
         offsets_of(&answer?, topic, partitions)
     }
@@ -302,4 +310,10 @@ fn refused(topic: &str, code: RDKafkaErrorCode) -> LogError {
         | RDKafkaErrorCode::PolicyViolation => LogError::Broken(format!("topic {topic}: {code}")),
         _ => LogError::Unavailable(format!("topic {topic}: {code}")),
     }
+}
+
+/// Whether the group's coordinator is only not there yet, or elsewhere by now.
+fn is_about_coordinator(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    matches!(error.rdkafka_error_code(), Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress))
 }
