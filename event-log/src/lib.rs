@@ -297,7 +297,8 @@ pub trait Committer: Send + Sync + fmt::Debug {
 
 /// Reads all partitions of a topic, in offset order within each.
 pub trait Reader: Send + fmt::Debug {
-    /// Waits for at least one record. Safe to cancel. Picks up partitions that are added later.
+    /// Waits for at least one record; returns none only where [`Reader::is_caught_up`] came true without one (a log may
+    /// have gaps at its end). Safe to cancel. Picks up partitions that are added later.
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<LogRecord>, LogError>>;
 
     /// Whether everything that was in the topic when the reader was opened has been returned.

@@ -1,7 +1,7 @@
 //! Real engines for tests, without containers: Apache Kafka and DynamoDB Local from their Maven artifacts, and
 //! dynoxide inside the process. Owns getting, starting and ending them; knows nothing of what is tested on them.
 //!
-//! No Java process outlives the test binary, however that ends (see [`leash`]).
+//! No Java process outlives the test binary, however that ends.
 
 mod artifacts;
 pub mod dynamodb;
