@@ -175,3 +175,22 @@ async fn the_dashboard_is_served_for_paths_of_its_own() {
     fixture.refused("/api/v1/nothing", 404).await;
     fixture.refused("/assets/gone.js", 404).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_answers_are_503_and_say_when_to_try_again() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop_store();
+    for path in [
+        "/api/v1/agents",
+        "/api/v1/agents/a/metrics",
+        "/api/v1/metrics/series",
+        "/api/v1/events?agent_id=a",
+        "/api/v1/conversations?agent_id=a",
+    ] {
+        let answer = fixture.http.get(format!("{}{path}", fixture.base)).send().await.expect("an answer");
+        assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (503, true), "{path}");
+        let text = answer.text().await.expect("text");
+        assert!(!text.contains("dynamo") && !text.contains("127.0.0.1"), "{path}: {text}");
+    }
+    assert_eq!(fixture.get("/health").await["status"], "healthy");
+}

@@ -38,7 +38,7 @@ pub(crate) struct Fixture {
     pub(crate) log: Arc<dyn Log>,
     shutdown: CancellationToken,
     _directory: tempfile::TempDir,
-    _engine: Dynoxide,
+    engine: Option<Dynoxide>,
 }
 
 /// How a fixture is to be.
@@ -86,7 +86,7 @@ impl Fixture {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         tokio::spawn(service_kit::http::serve(listener, router, shutdown.clone()));
-        Self { base, http: reqwest::Client::new(), store, tables, log, shutdown, _directory: directory, _engine: engine }
+        Self { base, http: reqwest::Client::new(), store, tables, log, shutdown, _directory: directory, engine: Some(engine) }
     }
 
     /// The status and the JSON body.
@@ -125,6 +125,11 @@ impl Fixture {
             assert!(Instant::now() < deadline, "{path} stays {body}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Takes the store away.
+    pub(crate) fn stop_store(&mut self) {
+        self.engine = None;
     }
 
     /// Stores raw events.
