@@ -148,13 +148,22 @@ impl Log for MemoryLog {
                         next
                     }
                 };
-                Some((next, ends))
+                Some((next, ends, partitions.iter().map(|p| p.start).collect::<Vec<_>>()))
             },
             topic,
         );
         let topic = topic.to_owned();
         Box::pin(async move {
-            let (next, ends) = opened.await?;
+            let (next, ends, starts) = opened.await?;
+            for (partition, ((next, end), start)) in (0..).zip(next.iter().zip(&ends).zip(&starts)) {
+                let (topic, committed, start, end) = (topic.clone(), *next, *start, *end);
+                if committed < start {
+                    return Err(LogError::Trimmed { topic, partition, committed, start });
+                }
+                if committed > end {
+                    return Err(LogError::BeyondEnd { topic, partition, committed, end });
+                }
+            }
             Ok(Box::new(MemoryReader { log: self, topic, next, ends, changed }) as Box<dyn Reader>)
         })
     }

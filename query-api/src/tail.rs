@@ -14,6 +14,7 @@ pub(crate) use tailed::{EventFilter, TailedEvent};
 use crate::QueryConfig;
 use crate::backoff::Backoff;
 use event_log::{Log, LogError, ReadFrom};
+use futures::future::try_join_all;
 use replay::{Replay, Replayed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -174,12 +175,22 @@ impl Tail {
 
     /// Reads until the log fails or nobody watches any more.
     async fn follow(&self, is_begun: &mut bool, backoff: &mut Backoff) -> Result<(), LogError> {
-        if !*is_begun {
-            let ends = self.ends().await?;
-            self.lock().begin_at(ends);
+        let bounds = self.bounds().await?;
+        let next: Vec<u64> = if *is_begun {
+            // What the log no longer has is gone, and so is what lay beyond the end of a log made anew; a partition
+            // that is new was not read at all.
+            let told = self.lock().next().to_vec();
+            let unread = told.iter().zip(&bounds).map(|(told, b)| b.start.saturating_sub(*told)).sum();
+            let next: Vec<u64> =
+                (0..).zip(&bounds).map(|(p, b): (usize, _)| told.get(p).map_or(b.start, |t| (*t).clamp(b.start, b.end))).collect();
+            self.lock().go_on_at(next.clone(), unread);
+            next
+        } else {
+            let ends: Vec<u64> = bounds.iter().map(|b| b.end).collect();
+            self.lock().begin_at(ends.clone());
             *is_begun = true;
-        }
-        let next = self.lock().next().to_vec();
+            ends
+        };
         let from = ReadFrom::Offsets((0..).zip(next).collect());
         let mut reader = Arc::clone(&self.log).read(&self.topic, from).await?;
         self.state.send_replace(TailState::Live);
@@ -207,13 +218,9 @@ impl Tail {
         }
     }
 
-    async fn ends(&self) -> Result<Vec<u64>, LogError> {
+    async fn bounds(&self) -> Result<Vec<event_log::Bounds>, LogError> {
         let partitions = self.log.partitions(&self.topic).await?;
-        let mut ends = Vec::with_capacity(partitions as usize);
-        for partition in 0..partitions {
-            ends.push(self.log.bounds(&self.topic, partition).await?.end);
-        }
-        Ok(ends)
+        try_join_all((0..partitions).map(|partition| self.log.bounds(&self.topic, partition))).await
     }
 }
 
@@ -230,9 +237,8 @@ pub(crate) struct EventWatch {
 impl EventWatch {
     fn new(tail: Arc<Tail>, watcher: Arc<Watcher>, resume: Option<Vec<u64>>, to: Vec<u64>) -> Self {
         let Some(mut from) = resume else { return Self { tail, watcher, missed: None, replay: None, next: to } };
-        // Partitions that the watcher has not heard of are read from now on.
-        from.truncate(to.len());
-        from.extend_from_slice(&to[from.len()..]);
+        // Partitions that the watcher has not heard of were added since.
+        from.resize(to.len(), 0);
         let behind = from.iter().zip(&to).map(|(from, to)| to.saturating_sub(*from)).fold(0u64, u64::saturating_add);
         if behind > MOST_REPLAYED {
             let missed = Some(MissedEvents { count: behind, is_exact: false });
@@ -275,6 +281,7 @@ impl EventWatch {
                 Found::Event(event) if self.was_told(&event) => {}
                 Found::Event(event) => return self.told(event),
                 Found::Missed(count) => return Tailed::Missed(MissedEvents { count, is_exact: true }),
+                Found::Unread(count) => return Tailed::Missed(MissedEvents { count, is_exact: false }),
                 // Whoever adds to the queue after this look leaves a permit.
                 Found::Nothing => self.watcher.arrived.notified().await,
             }
@@ -436,6 +443,28 @@ mod tests {
         log.set_down(false);
         assert_eq!(next(&mut watch).await, (0, 1));
         assert_eq!(tail.state(), TailState::Live);
+    }
+
+    #[tokio::test]
+    async fn records_that_went_during_an_outage_are_said_to_be_missed() {
+        let log = MemoryLog::new();
+        let (tail, _guard) = tail(&log);
+        let mut watch = tail.watch(EventFilter::default(), None).await.expect("a watch");
+        log.set_down(true);
+        until(&tail, |s| matches!(s, TailState::Interrupted(_))).await;
+        for _ in 0..5 {
+            push(&log, 0, "a");
+        }
+        log.trim("agent-events", 0, 3);
+        log.set_down(false);
+        let mut found = (Vec::new(), Vec::new());
+        while found.0.len() + found.1.len() < 3 {
+            match watch.next().await {
+                Tailed::Event(event) => found.0.push(event.offset),
+                Tailed::Missed(missed) => found.1.push(missed),
+            }
+        }
+        assert_eq!(found, (vec![3, 4], vec![MissedEvents { count: 3, is_exact: false }]));
     }
 
     #[tokio::test]

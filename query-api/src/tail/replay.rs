@@ -137,11 +137,12 @@ impl Replay {
 async fn open(tail: Arc<Tail>, mut from: Vec<u64>, to: Vec<u64>) -> Result<Opened, LogError> {
     let closed = |_| LogError::Unavailable("shutting down".into());
     let permit = Arc::clone(&tail.replays).acquire_owned().await.map_err(closed)?;
-    for (partition, (from, to)) in (0..).zip(from.iter_mut().zip(&to)).filter(|(_, (from, to))| **from < **to) {
-        let start = tail.log.bounds(&tail.topic, partition).await?.start;
-        *from = (*from).max(start.min(*to));
+    let bounds = tail.bounds().await?;
+    for ((from, to), bounds) in from.iter_mut().zip(&to).zip(&bounds).filter(|((from, to), _)| **from < **to) {
+        *from = (*from).max(bounds.start.min(*to));
     }
-    let begin = ReadFrom::Offsets((0..).zip(from.iter().zip(&to).map(|(from, to)| *from.min(to))).collect());
+    let begin = from.iter().zip(&to).zip(&bounds).map(|((from, to), b)| (*from.min(to)).clamp(b.start, b.end));
+    let begin = ReadFrom::Offsets((0..).zip(begin).collect());
     let reader = Arc::clone(&tail.log).read(&tail.topic, begin).await?;
     Ok(Opened { permit, reader, from })
 }

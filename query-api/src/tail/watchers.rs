@@ -46,6 +46,8 @@ pub(super) struct Watcher {
 struct Queue {
     numbers: VecDeque<u64>,
     missed: u64,
+    /// Records that the reader itself could not get; nobody knows which watchers they were for.
+    unread: u64,
 }
 
 /// What a watcher finds.
@@ -55,6 +57,8 @@ pub(super) enum Found {
     Event(Arc<TailedEvent>),
     /// So many events were lost, then come others.
     Missed(u64),
+    /// So many records were lost before anybody looked at them.
+    Unread(u64),
     /// Nothing for now.
     Nothing,
 }
@@ -90,6 +94,18 @@ impl Watchers {
         self.first += self.kept.len() as u64;
         self.kept.clear();
         self.kept_bytes = 0;
+    }
+
+    /// Reading goes on at these offsets, `unread` records later than it should.
+    pub(super) fn go_on_at(&mut self, next: Vec<u64>, unread: u64) {
+        self.next = next;
+        if unread == 0 {
+            return;
+        }
+        for watcher in &self.watchers {
+            watcher.queue.lock().expect("no panic while held").unread += unread;
+            watcher.arrived.notify_one();
+        }
     }
 
     /// Tells the watchers of records.
@@ -151,7 +167,10 @@ impl Watchers {
         if queue.missed > 0 {
             return Found::Missed(std::mem::take(&mut queue.missed));
         }
-        let Some(number) = queue.numbers.pop_front() else { return Found::Nothing };
+        let Some(number) = queue.numbers.pop_front() else {
+            let unread = std::mem::take(&mut queue.unread);
+            return if unread > 0 { Found::Unread(unread) } else { Found::Nothing };
+        };
         self.kept.get((number - self.first) as usize).map_or(Found::Missed(1), |event| Found::Event(Arc::clone(event)))
     }
 }
@@ -195,7 +214,7 @@ mod tests {
         loop {
             match watchers.next_of(watcher) {
                 Found::Event(event) => found.push(event.offset as i64),
-                Found::Missed(count) => found.push(-(count as i64)),
+                Found::Missed(count) | Found::Unread(count) => found.push(-(count as i64)),
                 Found::Nothing => return found,
             }
         }

@@ -4,4 +4,5 @@ mod agents;
 mod contract;
 mod events;
 mod fixture;
+mod live;
 mod numbers;
