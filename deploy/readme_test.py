@@ -33,10 +33,9 @@ class Examples(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="agent-tally-readme-")
-        cls.server = subprocess.Popen(
-            [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{cls.folder.name}/data"],
-            stdout=subprocess.PIPE, stderr=open(f"{cls.folder.name}/log", "w"), text=True,
-        )
+        with open(f"{cls.folder.name}/log", "w") as log:
+            command = [BINARY, "serve", "--listen", "127.0.0.1:0", "--data-dir", f"{cls.folder.name}/data"]
+            cls.server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         line = cls.server.stdout.readline()
         cls.url = re.search(r"http://\S+", line).group(0)
 

@@ -35,15 +35,13 @@ need_java() {
   want mvn maven
 }
 
-need_readme_runner() {
-  want python3 python3
-  want curl curl
+need_python() {
+  if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3 python3-venv); fi
 }
 
 need_linters() {
   want openssl openssl
   want promtool prometheus
-  if ! have python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3 python3-venv); fi
 }
 
 # The first of these packages that the machine's release can install.
@@ -110,9 +108,12 @@ install_python_tools() {
 
 case $job in
   build) need_compiler && install_missing && need_rust ;;
-  test) need_compiler && need_java && need_readme_runner && install_missing && need_rust ;;
+  test)
+    need_compiler && need_java && need_python && want curl curl && install_missing && need_rust
+    install_python_tools
+    ;;
   check)
-    need_compiler && need_linters && install_missing && need_rust && need_rust_linters
+    need_compiler && need_linters && need_python && install_missing && need_rust && need_rust_linters
     install_python_tools
     ;;
   *) fail "unknown job $job: build, test or check" ;;
