@@ -1,9 +1,9 @@
 //! HTTP in: authenticates, validates, encodes and publishes events, and answers with success only when the log
 //! has them durably.
 //!
-//! An event passes through the files in this order: [`events`] takes the request, [`body`] reads and unpacks it,
-//! [`split`] finds the events in it, [`validate`] (with [`fields`] and [`metadata`]) judges each, [`identify`]
-//! gives the ids that follow from the content, [`publish`] hands it to the log.
+//! An event passes through the files in this order: `events` takes the request, `body` reads and unpacks it,
+//! `split` finds the events in it, `validate` (with `fields` and `metadata`) judges each, `identify`
+//! gives the ids that follow from the content, `publish` hands it to the log.
 //!
 //! The gateway keeps nothing: it knows no table but the keys' (through [`service_kit::auth`]) and no event after
 //! its answer.
@@ -53,7 +53,7 @@ pub struct GatewayParts {
     pub log: Arc<dyn Log>,
     /// Who may send them.
     pub auth: Authenticator,
-    /// Where the gateway says whether the log takes events (component `log`).
+    /// Where the gateway says whether the log takes events (component `log`) and keys can be checked (`keys`).
     pub readiness: Readiness,
 }
 
@@ -113,7 +113,7 @@ impl Gateway {
         events::router().with_state(Arc::clone(&self.shared))
     }
 
-    /// Says again and again whether the log takes events, until `shutdown`.
+    /// Says again and again whether the log takes events and keys can be checked, until `shutdown`.
     pub async fn watch(&self, shutdown: CancellationToken) {
         loop {
             let state = match tokio::time::timeout(CHECK_WITHIN, self.shared.publisher.check()).await {
@@ -121,6 +121,10 @@ impl Gateway {
                 Err(_) => Err("the log does not answer".to_owned()),
             };
             self.readiness.set("log", state);
+            if self.shared.auth.is_required() {
+                let keys = if self.shared.auth.is_ready() { Ok(()) } else { Err("the keys could not be read yet".to_owned()) };
+                self.readiness.set("keys", keys);
+            }
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(CHECK_EVERY) => {}

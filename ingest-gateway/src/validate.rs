@@ -232,14 +232,14 @@ fn check_time(fields: &mut Fields<'_>, field: &str, at: i64, rules: &Rules<'_>) 
     }
 }
 
-/// The time that a UUIDv7 carries, µs since the epoch.
+/// The time that a version 7 UUID carries, µs since the epoch.
 fn time_of_uuid(id: &str) -> Option<i64> {
     let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.get_version_num() == 7)?;
     let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
     i64::try_from(seconds).ok()?.checked_mul(1_000_000)?.checked_add(i64::from(nanos / 1_000))
 }
 
-/// A UUIDv7 of that time, µs since the epoch.
+/// A version 7 UUID of that time, µs since the epoch.
 fn fresh_id(at: i64) -> Uuid {
     let random = Uuid::new_v4();
     let mut tail = [0; 10];

@@ -10,7 +10,7 @@ pub fn write_object(out: &mut Vec<u8>, object: &Map<String, Value>, keep: impl F
     let mut members: Vec<_> = object.iter().filter(|(name, value)| keep(name, value)).collect();
     // By UTF-16 code units; for names in ASCII that is the order of the bytes.
     if members.iter().all(|(name, _)| name.is_ascii()) {
-        members.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        members.sort_unstable_by_key(|(name, _)| *name);
     } else {
         members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
     }
