@@ -2,6 +2,8 @@
 # Serves a demo from its own data directory and posts to it; both stop together.
 # deploy/demo.sh BINARY LISTEN DATA_DIR [demo options]
 set -euo pipefail
+# Each job gets a process group of its own, so that Ctrl-C reaches them once: from here, in order.
+set -m
 
 binary=$1 listen=$2 data=$3
 shift 3
@@ -10,9 +12,11 @@ server= demo=
 
 stop() {
   trap - INT TERM EXIT
-  [ -z "$demo" ] || kill -INT "$demo" 2>/dev/null || true
-  [ -z "$server" ] || kill -INT "$server" 2>/dev/null || true
-  wait || true
+  local process
+  for process in $demo $server; do
+    kill -INT "$process" 2>/dev/null || true
+    wait "$process" 2>/dev/null || true
+  done
 }
 trap stop EXIT
 trap 'exit 130' INT
