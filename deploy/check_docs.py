@@ -91,6 +91,9 @@ for document, text in documents.items():
     for path in re.findall(r"`((?:[a-z][a-z-]*/)+[a-z_./-]+\.[a-z]+)`", text):
         if not (ROOT / path).exists():
             faults.append(f"{document}: names {path}, which does not exist")
+    for name in re.findall(r"`([a-z_]+\.rs)`", text):
+        if not any(path.name == name for path in rust):
+            faults.append(f"{document}: no file {name}")
     for target in re.findall(r"\bmake ([a-z][a-z-]*)", "\n".join(re.findall(r"`[^`\n]*`|^    .*$|^make .*$", text, re.M))):
         if target not in targets:
             faults.append(f"{document}: make {target} does not exist")
