@@ -35,6 +35,9 @@ mod topic;
 mod trim;
 mod writer;
 
+#[cfg(test)]
+mod faults;
+
 use crate::{Acknowledgement, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec};
 use consume::Consumer;
 use failure::Failure;

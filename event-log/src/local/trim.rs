@@ -29,20 +29,18 @@ pub(super) struct Sweep {
     due: BTreeSet<(usize, u32)>,
     /// All pages and those of them that are free, as of the last transaction.
     pub(super) free_pages: (u64, u64),
-    /// Whether the disk was found full, so that everything committed may go.
-    is_disk_full: bool,
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(10), next: None, due: BTreeSet::new(), free_pages: (0, 0), is_disk_full: false }
+        Self { interval: Duration::from_secs(10), next: None, due: BTreeSet::new(), free_pages: (0, 0) }
     }
 }
 
 impl Sweep {
     /// How long the writer may wait for commands.
     pub(super) fn wait(&self) -> Duration {
-        if !self.due.is_empty() || self.is_disk_full {
+        if !self.due.is_empty() {
             return Duration::ZERO;
         }
         let until_next = self.next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()));
@@ -61,11 +59,6 @@ impl Sweep {
         if excess(ledger, partition) > slack && limit(ledger, partition) > ledger.partitions[partition as usize].durable.start {
             self.due.insert((ledger.shared.index, partition));
         }
-    }
-
-    /// The disk is full: lets go of what may go.
-    pub(super) fn relieve(&mut self) {
-        self.is_disk_full = true;
     }
 }
 
@@ -97,28 +90,33 @@ impl Writer {
     pub(super) fn sweep_once(&mut self) {
         if self.sweep.next.is_none_or(|next| next <= Instant::now()) {
             self.sweep.next = Some(Instant::now() + self.sweep.interval);
-            let all = self.ledgers.iter().flat_map(|ledger| (0..ledger.spec.partitions).map(|n| (ledger.shared.index, n)));
+            let all = self.all_partitions();
             self.sweep.due.extend(all);
         }
-        if std::mem::take(&mut self.sweep.is_disk_full) {
-            self.make_room(self.used_bytes.saturating_sub(1));
-        } else if let Some((topic, partition)) = self.sweep.due.pop_first() {
-            match self.trim_chunk(topic, partition, Reason::Retention) {
-                // There may be more of it.
-                Ok(CHUNK_RECORDS) => drop(self.sweep.due.insert((topic, partition))),
-                Ok(_) => {}
-                Err(error) => self.note_trim_error(&error),
-            }
+        let Some((topic, partition)) = self.sweep.due.pop_first() else { return };
+        match self.trim_chunk(topic, partition, Reason::Retention) {
+            // There may be more of it.
+            Ok(CHUNK_RECORDS) => drop(self.sweep.due.insert((topic, partition))),
+            Ok(_) => {}
+            Err(error) => self.note_trim_error(&error),
         }
     }
 
     /// Trims all that may go by retention.
     pub(super) fn trim_all(&mut self) {
-        self.sweep.next = None;
-        self.sweep_once();
-        while !self.sweep.due.is_empty() && self.failure.reason().is_none() {
-            self.sweep_once();
+        for (topic, partition) in self.all_partitions() {
+            loop {
+                match self.trim_chunk(topic, partition, Reason::Retention) {
+                    Ok(CHUNK_RECORDS) => {}
+                    Ok(_) => break,
+                    Err(error) => return self.note_trim_error(&error),
+                }
+            }
         }
+    }
+
+    fn all_partitions(&self) -> Vec<(usize, u32)> {
+        self.ledgers.iter().flat_map(|ledger| (0..ledger.spec.partitions).map(|n| (ledger.shared.index, n))).collect()
     }
 
     /// Trims until no more than `bytes` are in use, or nothing more may go.

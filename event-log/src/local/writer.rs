@@ -216,14 +216,8 @@ impl Writer {
         self.make_room_for(&batch);
         self.refuse_wrong_commits(&mut batch);
         let mut outcome = self.write(&batch.appends, &batch.commits);
-        if let Err(error) = &outcome
-            && is_full(error)
-        {
-            tracing::warn!(records = batch.appends.len(), "no room on the disk for the log");
-            batch.refuse_appends(&self.queued, || AppendError::NoRoom);
-            // What groups finished may be what lets records go: it is written without the appends, where that is possible.
-            outcome = self.write(&[], &batch.commits);
-            self.sweep.relieve();
+        if outcome.as_ref().is_err_and(is_full) {
+            outcome = self.write_on_a_full_disk(&mut batch);
         }
         match outcome {
             Ok(offsets) => self.acknowledge(&mut batch, &offsets),
@@ -245,6 +239,26 @@ impl Writer {
         if !batch.trims.is_empty() {
             self.trim_all();
             batch.trims.drain(..).for_each(|done| tell(done, ()));
+        }
+    }
+
+    /// Offsets first, since what groups finished may be what lets records go; then the appends, where that made room.
+    fn write_on_a_full_disk(&mut self, batch: &mut Batch) -> rusqlite::Result<Vec<Option<u64>>> {
+        tracing::warn!(records = batch.appends.len(), "no room on the disk for the log");
+        let appends = std::mem::take(&mut batch.appends);
+        let outcome = self.write(&[], &batch.commits);
+        if outcome.is_ok() {
+            self.acknowledge(batch, &[]);
+        }
+        batch.appends = appends;
+        let needed = batch.appends.iter().map(|append| stored_bytes(&append.record)).sum::<usize>() as u64;
+        self.make_room(self.used_bytes.saturating_sub(needed));
+        match self.write(&batch.appends, &[]) {
+            Err(error) if is_full(&error) => {
+                batch.refuse_appends(&self.queued, || AppendError::NoRoom);
+                outcome
+            }
+            outcome => outcome,
         }
     }
 
@@ -363,16 +377,15 @@ impl Writer {
             tell(commit.done, Ok(()));
         }
         let mut counts: HashMap<usize, u64> = HashMap::new();
-        let mut weight = 0;
+        // Let go first: whoever is told that a record is durable may count on its room in the queue.
+        self.queued.fetch_sub(batch.appends.iter().map(|append| append.weight).sum(), Ordering::AcqRel);
         for (append, offset) in batch.appends.drain(..).zip(offsets) {
-            weight += append.weight;
             if offset.is_some() {
                 *counts.entry(append.topic).or_default() += 1;
                 self.sweep.note(&self.ledgers[append.topic], append.partition);
             }
             tell(append.acknowledge, offset.map(|offset| (append.partition, offset)).ok_or(AppendError::NoRoom));
         }
-        self.queued.fetch_sub(weight, Ordering::AcqRel);
         for (topic, count) in counts {
             let name = &self.ledgers[topic].shared.name;
             let counter = || metrics::counter!("log_appended_records_total", "topic" => name.clone());

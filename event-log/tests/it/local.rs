@@ -413,7 +413,11 @@ async fn check_retention(steps: Vec<Step>, retains: bool) {
                     }
                 }
                 consumers.insert(group, consumer);
-                committed.entry(group).or_default();
+                // Holds what is there by now.
+                if let std::collections::btree_map::Entry::Vacant(entry) = committed.entry(group) {
+                    let start = async |partition| log.bounds(&spec.name, partition).await.expect("bounds").start;
+                    entry.insert([start(0).await, start(1).await]);
+                }
             }
             Step::Commit { group, partition, share } => {
                 let Some(consumer) = consumers.get(&group) else { continue };
