@@ -1,5 +1,6 @@
 //! Configuration of the query API. Flags win over environment variables; both win over defaults.
 
+use crate::registry::RegistryConfig;
 use anyhow::ensure;
 use clap::Args;
 use schemas::MessageType;
@@ -27,6 +28,9 @@ pub struct QueryConfig {
     /// one more.
     #[arg(skip = 35_u32)]
     pub live_days: u32,
+    /// Where schemas are that records name by a registry's id.
+    #[arg(skip)]
+    pub registry: RegistryConfig,
     /// Types that `MessageTypeIndex` holds; the same as the aggregator's.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
     pub indexed_message_types: Vec<MessageType>,
@@ -56,6 +60,7 @@ impl Default for QueryConfig {
             group: "agent-tally-aggregator".into(),
             epoch: 0,
             live_days: 35,
+            registry: RegistryConfig::default(),
             indexed_message_types: vec![MessageType::Error, MessageType::Feedback],
             dashboard_dir: None,
             store_requests: 64,

@@ -27,6 +27,7 @@ mod parameters;
 mod pipeline;
 mod progress;
 mod receipts;
+mod registry;
 mod router;
 mod series;
 mod serve;
@@ -38,6 +39,7 @@ mod tail;
 mod vitals;
 
 pub use config::QueryConfig;
+pub use registry::RegistryConfig;
 pub use serve::{ServeConfig, serve};
 
 use crate::backoff::Backoff;
@@ -114,8 +116,8 @@ impl QueryApi {
         let QueryParts { log, store, tables, auth, readiness, shutdown } = parts;
         let sessions = Sessions { store: store.clone(), tables: tables.clone() };
         let store = reached_store(&config, (store, tables), &log, &readiness, &shutdown).await?;
-        let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone());
-        let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone());
+        let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone())?;
+        let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone())?;
         let progress = Progress::start(&config, Arc::clone(&log), shutdown.clone());
         let seats = Seats::new(config.streams);
         let state = AppState { config, log, store, auth, readiness, live, tail, progress, seats, shutdown };

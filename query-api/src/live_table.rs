@@ -16,10 +16,12 @@ pub use notices::{LiveTotals, Notice, TotalsChanged};
 pub use rank::{Column, RankAfter, RankQuery, Ranked, RankedAgent};
 
 use crate::QueryConfig;
+use crate::registry::TopicSchemas;
 use crate::store::Store;
 use event_log::Log;
 use rows::Rows;
 use schemas::AgentTotals;
+use schemas::codec::TOTALS;
 use schemas::time::{day_of, now_micros};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
@@ -52,12 +54,17 @@ pub struct LiveTable {
 
 impl LiveTable {
     /// Starts reading the topic and comparing with the store, until `shutdown`.
-    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, store: Store, shutdown: CancellationToken) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Where the schema registry's settings cannot be used.
+    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, store: Store, shutdown: CancellationToken) -> anyhow::Result<Arc<Self>> {
         let table = Arc::new(Self::new(config.live_days));
-        tokio::spawn(follow::follow(Arc::clone(&table), log, config.topic_metrics.clone(), shutdown.clone()));
+        let schemas = TopicSchemas::new(&config.registry, &TOTALS)?;
+        let follower = follow::Follower { table: Arc::clone(&table), log, topic: config.topic_metrics.clone(), schemas };
+        tokio::spawn(follow::follow(follower, shutdown.clone()));
         tokio::spawn(compare::compare(Arc::clone(&table), store, shutdown.clone()));
         tokio::spawn(notices::announce(Arc::clone(&table), shutdown));
-        table
+        Ok(table)
     }
 
     /// An empty table of the last `live_days` days, today included, and tomorrow (clients' clocks may be ahead).

@@ -1,6 +1,6 @@
 //! The query API as a service of its own: its settings and what runs around it. Must not answer anything itself.
 
-use crate::{QueryApi, QueryConfig, QueryParts};
+use crate::{QueryApi, QueryConfig, QueryParts, RegistryConfig};
 use anyhow::Context as _;
 use clap::Args;
 use event_log::Log;
@@ -37,6 +37,10 @@ pub struct ServeConfig {
     #[command(flatten)]
     pub query: QueryConfig,
 
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: RegistryConfig,
+
     /// The HTTP guards.
     #[command(flatten)]
     pub http: HttpConfig,
@@ -69,6 +73,7 @@ impl ServeConfig {
             topic_dead: topics.dead,
             epoch: self.log.log_epoch,
             live_days: u32::try_from(self.log.live_days).unwrap_or(u32::MAX),
+            registry: self.registry.clone(),
             ..self.query.clone()
         }
     }

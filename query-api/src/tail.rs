@@ -13,9 +13,11 @@ pub(crate) use tailed::{EventFilter, TailedEvent};
 
 use crate::QueryConfig;
 use crate::backoff::Backoff;
+use crate::registry::TopicSchemas;
 use event_log::{Log, LogError, ReadFrom};
 use futures::future::try_join_all;
 use replay::{Replay, Replayed};
+use schemas::codec::EVENTS;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -55,6 +57,7 @@ pub struct Tail {
     wanted: Notify,
     replays: Arc<Semaphore>,
     patience: Patience,
+    schemas: TopicSchemas,
 }
 
 /// Whether events arrive.
@@ -88,11 +91,14 @@ pub(crate) struct MissedEvents {
 
 impl Tail {
     /// A tail that begins to read when somebody watches.
-    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Where the schema registry's settings cannot be used.
+    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> anyhow::Result<Arc<Self>> {
         Self::start_with(config, log, shutdown, PATIENCE)
     }
 
-    fn start_with(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken, patience: Patience) -> Arc<Self> {
+    fn start_with(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken, patience: Patience) -> anyhow::Result<Arc<Self>> {
         let bounds = Bounds { events: KEPT_EVENTS, bytes: KEPT_BYTES, queue: QUEUE };
         let tail = Arc::new(Self {
             log,
@@ -103,10 +109,11 @@ impl Tail {
             wanted: Notify::new(),
             replays: Arc::new(Semaphore::new(REPLAYS)),
             patience,
+            schemas: TopicSchemas::new(&config.registry, &EVENTS)?,
         });
         let reading = Arc::clone(&tail);
         tokio::spawn(async move { shutdown.run_until_cancelled(reading.run()).await });
-        tail
+        Ok(tail)
     }
 
     /// Epoch of the log that the tail reads.
@@ -200,6 +207,7 @@ impl Tail {
             tokio::select! {
                 records = reader.next() => {
                     let records = records?;
+                    self.schemas.learn(&records).await?;
                     backoff.reset();
                     metrics::counter!("event_tail_records_total").increment(records.len() as u64);
                     self.lock().take(&records);
@@ -320,7 +328,8 @@ mod tests {
         let shutdown = CancellationToken::new();
         let log: Arc<dyn Log> = Arc::clone(log) as _;
         let patience = Patience { start_within: Duration::from_millis(300), linger: Duration::from_millis(60) };
-        (Tail::start_with(&QueryConfig::default(), log, shutdown.clone(), patience), shutdown.drop_guard())
+        let tail = Tail::start_with(&QueryConfig::default(), log, shutdown.clone(), patience).expect("settings");
+        (tail, shutdown.drop_guard())
     }
 
     fn push(log: &MemoryLog, partition: usize, agent: &str) -> u64 {

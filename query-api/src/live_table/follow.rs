@@ -3,6 +3,7 @@
 
 use super::{Freshness, LiveTable};
 use crate::backoff::Backoff;
+use crate::registry::TopicSchemas;
 use event_log::{Bounds, Log, LogError, LogRecord, ReadFrom};
 use futures::future::try_join_all;
 use schemas::AgentTotals;
@@ -19,8 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for an answer of the log; reading waits meanwhile.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn follow(table: Arc<LiveTable>, log: Arc<dyn Log>, topic: String, shutdown: CancellationToken) {
-    let follower = Follower { table, log, topic };
+pub(super) async fn follow(follower: Follower, shutdown: CancellationToken) {
     let mut backoff = Backoff::default();
     loop {
         let failure = tokio::select! {
@@ -39,10 +39,12 @@ pub(super) async fn follow(table: Arc<LiveTable>, log: Arc<dyn Log>, topic: Stri
     }
 }
 
-struct Follower {
-    table: Arc<LiveTable>,
-    log: Arc<dyn Log>,
-    topic: String,
+/// Who keeps the table.
+pub(super) struct Follower {
+    pub(super) table: Arc<LiveTable>,
+    pub(super) log: Arc<dyn Log>,
+    pub(super) topic: String,
+    pub(super) schemas: TopicSchemas,
 }
 
 impl Follower {
@@ -59,6 +61,9 @@ impl Follower {
             tokio::select! {
                 records = reader.next() => match records {
                     Ok(records) => {
+                        if let Err(error) = self.schemas.learn(&records).await {
+                            return error;
+                        }
                         self.take(&records, &mut next, reader.is_caught_up());
                         backoff.reset();
                     }
@@ -141,6 +146,8 @@ fn understood(record: &LogRecord) -> Option<AgentTotals> {
 mod tests {
     use super::*;
     use crate::memory_log::MemoryLog;
+    use crate::registry::RegistryConfig;
+    use schemas::codec::TOTALS;
 
     fn totals(agent: &str, version: i64) -> AgentTotals {
         let now = now_micros();
@@ -159,7 +166,9 @@ mod tests {
         let table = Arc::new(LiveTable::new(2));
         let shutdown = CancellationToken::new();
         let log: Arc<dyn Log> = Arc::clone(log) as _;
-        tokio::spawn(follow(Arc::clone(&table), log, "agent-metrics".into(), shutdown.clone()));
+        let schemas = TopicSchemas::new(&RegistryConfig::default(), &TOTALS).expect("settings");
+        let follower = Follower { table: Arc::clone(&table), log, topic: "agent-metrics".into(), schemas };
+        tokio::spawn(follow(follower, shutdown.clone()));
         (table, shutdown.drop_guard())
     }
 

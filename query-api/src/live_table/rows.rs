@@ -34,7 +34,8 @@ struct Counters {
     duplicates: i64,
 }
 
-/// One agent's day: 152 bytes. Times are kept in milliseconds since the row's day began.
+/// One agent's day: 152 bytes. Times are kept since the row's day began, in milliseconds, and in hundredths of a
+/// second where they can be many days later.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     counters: Counters,
@@ -42,7 +43,7 @@ struct Row {
     seq: u64,
     version: u32,
     agent: u32,
-    flushed_ms: u32,
+    flushed_cs: u32,
     last_ms: u32,
 }
 
@@ -108,8 +109,8 @@ impl Rows {
             seq,
             version,
             agent: number,
-            flushed_ms: since_day_ms(totals.flushed_at, totals.day),
-            last_ms: since_day_ms(totals.last_at, totals.day),
+            flushed_cs: since_day(totals.flushed_at, totals.day, 10_000),
+            last_ms: since_day(totals.last_at, totals.day, 1_000),
         };
         let index = match day.index_of(number) {
             Some(index) => {
@@ -308,12 +309,12 @@ impl Rows {
 
     fn numbers_at(&self, day: i32, index: u32) -> AgentTotals {
         let row = &self.days[&day].rows[index as usize];
-        let at = |ms: u32| i64::from(day) * DAY_US + i64::from(ms) * 1_000;
+        let at = |units: u32, unit_us: i64| i64::from(day) * DAY_US + i64::from(units) * unit_us;
         let mut totals = AgentTotals {
             day,
             version: i64::from(row.version),
-            flushed_at: at(row.flushed_ms),
-            last_at: at(row.last_ms),
+            flushed_at: at(row.flushed_cs, 10_000),
+            last_at: at(row.last_ms, 1_000),
             ..AgentTotals::default()
         };
         row.counters.write_to(&mut totals);
@@ -417,10 +418,10 @@ impl Counters {
     }
 }
 
-/// Milliseconds from the beginning of `day` to `at` (µs); a row outlives its day by less than 49 days.
-fn since_day_ms(at: i64, day: i32) -> u32 {
-    let ms = at.saturating_sub(i64::from(day) * DAY_US) / 1_000;
-    u32::try_from(ms.max(0)).unwrap_or(u32::MAX)
+/// From the beginning of `day` to `at` (µs), in units of `unit_us`.
+fn since_day(at: i64, day: i32, unit_us: i64) -> u32 {
+    let units = at.saturating_sub(i64::from(day) * DAY_US) / unit_us;
+    u32::try_from(units.max(0)).unwrap_or(u32::MAX)
 }
 
 /// Makes room in steps of a sixteenth, so that at most that share lies unused.

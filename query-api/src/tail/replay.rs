@@ -19,6 +19,7 @@ pub(super) struct Replay {
     from: Vec<u64>,
     to: Vec<u64>,
     source: Source,
+    batch: Vec<LogRecord>,
     found: VecDeque<TailedEvent>,
     deadline: Instant,
 }
@@ -56,7 +57,14 @@ pub(super) enum Replayed {
 
 impl Replay {
     pub(super) fn new(from: &[u64], to: Vec<u64>) -> Self {
-        Self { from: from.to_vec(), to, source: Source::Closed, found: VecDeque::new(), deadline: Instant::now() + WITHIN }
+        Self {
+            from: from.to_vec(),
+            to,
+            source: Source::Closed,
+            batch: Vec::new(),
+            found: VecDeque::new(),
+            deadline: Instant::now() + WITHIN,
+        }
     }
 
     /// The next offsets when all is read: never before those where it began.
@@ -102,7 +110,12 @@ impl Replay {
             }
         }
         let Source::Open { reader, .. } = &mut self.source else { return Ok(Read::Records(Vec::new())) };
-        Ok(Read::Records(reader.next().await?))
+        if self.batch.is_empty() {
+            self.batch = reader.next().await?;
+        }
+        // The batch is kept while its schemas are looked up: a cancelled wait loses nothing.
+        tail.schemas.learn(&self.batch).await?;
+        Ok(Read::Records(std::mem::take(&mut self.batch)))
     }
 
     fn take(&mut self, records: &[LogRecord], filter: &EventFilter, epoch: u32) {
