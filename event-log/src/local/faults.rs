@@ -37,7 +37,11 @@ async fn after_a_failed_fsync_nothing_is_acknowledged_and_everyone_is_told() {
     consumer.begin(0, 1).expect("begins");
     let committer = consumer.committer();
     let mut reader = Arc::clone(&log).read("topic", ReadFrom::End).await.expect("opens");
-    let waiting = tokio::spawn(async move { (consumer.next().await.err(), reader.next().await.err()) });
+    let waiting = tokio::spawn(async move {
+        let errors = (consumer.next().await.err(), reader.next().await.err());
+        // Not dropped: it stays a member.
+        (errors, consumer)
+    });
     assert!(log.failed().now_or_never().is_none());
 
     break_it(&log, Break::NextCommit);
@@ -46,13 +50,14 @@ async fn after_a_failed_fsync_nothing_is_acknowledged_and_everyone_is_told() {
 
     assert!(log.failed().await.contains("a write failed"));
     assert!(matches!(log.check().await, Err(LogError::Broken(_))));
+    let (errors, consumer) = waiting.await.expect("woken");
+    assert!(matches!(errors, (Some(LogError::Broken(_)), Some(LogError::Broken(_)))), "{errors:?}");
     assert!(matches!(log.append("topic", record(10)), Err(AppendError::NotAcknowledged(_))));
     assert!(matches!(committer.commit(0, 1).await, Err(LogError::Broken(_))));
     assert!(matches!(log.create_topic(&TopicSpec { name: "other".into(), ..topic() }).await, Err(LogError::Broken(_))));
-    assert!(matches!(waiting.await.expect("woken"), (Some(LogError::Broken(_)), Some(LogError::Broken(_)))));
     assert_eq!(log.bounds("topic", 0).await.expect("bounds"), Bounds { start: 0, end: 1 });
     assert_eq!(log.queued.load(Ordering::Acquire), 0);
-    drop((log, committer));
+    drop((log, committer, consumer));
 
     let log = open(&directory, LocalOptions::default());
     assert_eq!(log.bounds("topic", 0).await.expect("bounds"), Bounds { start: 0, end: 1 }, "only what was acknowledged");
