@@ -122,25 +122,39 @@ pub async fn list_keys(store: &Client, tables: &TableNames) -> Result<Vec<KeyEnt
     Ok(keys::list(store, tables).await?.into_iter().map(KeyEntry::from).collect())
 }
 
-/// Serves the socket until `shutdown`. The caller holds the directory's lock, so a socket that is there already is
-/// left over from a process that was killed.
-pub async fn serve(data_dir: &Path, control: Control, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let socket = SocketPath::of(data_dir)?;
-    match std::fs::remove_file(&socket.path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context("cannot remove the old control socket"),
-        _ => {}
+/// The socket, to be served.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    socket: SocketPath,
+}
+
+impl ControlSocket {
+    /// Opens the socket. The caller holds the directory's lock, so a socket that is there already is left over from
+    /// a process that was killed.
+    pub fn open(data_dir: &Path) -> anyhow::Result<Self> {
+        let socket = SocketPath::of(data_dir)?;
+        match std::fs::remove_file(&socket.path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context("cannot remove the old control socket"),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&socket.path).context("cannot create the control socket")?;
+        std::fs::set_permissions(&socket.path, Permissions::from_mode(0o600)).context("cannot protect the control socket")?;
+        Ok(Self { listener, socket })
     }
-    let listener = UnixListener::bind(&socket.path).context("cannot create the control socket")?;
-    std::fs::set_permissions(&socket.path, Permissions::from_mode(0o600)).context("cannot protect the control socket")?;
-    let router = Router::new()
-        .route("/server", get(server_show))
-        .route("/keys", get(keys_list).post(key_create))
-        .route("/keys/{id}/revoke", post(key_revoke))
-        .with_state(Arc::new(control));
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-    // A left-over socket does no harm: the next server removes it.
-    drop(std::fs::remove_file(&socket.path));
-    served.context("the control socket broke")
+
+    /// Serves until `shutdown`.
+    pub async fn serve(self, control: Control, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let router = Router::new()
+            .route("/server", get(server_show))
+            .route("/keys", get(keys_list).post(key_create))
+            .route("/keys/{id}/revoke", post(key_revoke))
+            .with_state(Arc::new(control));
+        let served = axum::serve(self.listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
+        // A left-over socket does no harm: the next server removes it.
+        drop(std::fs::remove_file(&self.socket.path));
+        served.context("the control socket broke")
+    }
 }
 
 async fn server_show(State(control): State<Arc<Control>>) -> Json<Server> {

@@ -101,7 +101,7 @@ async fn post_history(args: &DemoArgs, fleet: &Fleet, delivery: &Delivery, ledge
         args.days,
         HumanCount((events as f64 / seconds) as u64),
     ))?;
-    say(&delivery.await_counted(Duration::from_secs(60)).await)
+    say(&delivery.await_counted(Duration::from_secs(300)).await)
 }
 
 async fn post_live(args: &DemoArgs, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger) -> anyhow::Result<()> {

@@ -1,8 +1,8 @@
 //! The embedded store: the DynamoDB engine `dynoxide` on one SQLite file, spoken to by the ordinary
 //! `aws-sdk-dynamodb` client, so that there is one store code path.
 //!
-//! The SDK's requests never leave the process: [`connector`] takes them where a socket would be and
-//! [`operations`] hands them to the engine. Nothing here opens a port, because the engine's own server checks
+//! The SDK's requests never leave the process: `connector` takes them where a socket would be and
+//! `operations` hands them to the engine. Nothing here opens a port, because the engine's own server checks
 //! neither signatures nor origins.
 //!
 //! The engine blocks its threads, so it has its own: two that write (one works while the other parses) and two

@@ -7,10 +7,13 @@ use anyhow::{Context, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Args;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use schemas::identity::is_valid_event_id;
 use schemas::item::{SRC, stable_hash};
 use serde_json::{Map, Value, json};
+use service_kit::store::StoreConfig;
 use std::collections::HashMap;
+use std::io::Write;
 use std::time::Duration;
 
 /// Events per request.
@@ -22,7 +25,7 @@ const FIELDS: [&str; 8] =
 /// What to import and where to.
 #[derive(Args, Clone, Debug)]
 pub struct ImportTables {
-    /// The older system's events table, read with the AWS SDK's own configuration (AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB, …).
+    /// The older system's events table, read with the AWS SDK's own configuration (`AWS_REGION`, `AWS_ENDPOINT_URL_DYNAMODB`, …).
     #[arg(long, default_value = "ai-agent-events")]
     pub from_table: String,
     /// Where the gateway is.
@@ -40,6 +43,22 @@ pub struct Imported {
     pub accepted: u64,
     /// Refused, by reason.
     pub refused: HashMap<String, u64>,
+}
+
+/// Imports with the SDK's own configuration, shows how far it is, and tells what became of the events.
+pub async fn run(options: ImportTables) -> anyhow::Result<()> {
+    let store = StoreConfig::default().client().await;
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("  import  {spinner} {human_pos} events  {per_sec}")?);
+    let imported = import_tables(&store, &options, |so_far| bar.set_position(so_far.accepted)).await;
+    bar.finish_and_clear();
+    let imported = imported?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} events imported", HumanCount(imported.accepted))?;
+    for (reason, events) in &imported.refused {
+        writeln!(out, "{} refused: {reason}", HumanCount(*events))?;
+    }
+    Ok(())
 }
 
 /// Reads the whole table and posts every event. Fails on the first thing that is not an event's own fault.
@@ -111,7 +130,8 @@ fn json_of(value: &AttributeValue) -> Value {
 async fn post(http: &reqwest::Client, options: &ImportTables, batch: &[Value], imported: &mut Imported) -> anyhow::Result<()> {
     let body = json!({"events": batch});
     for attempt in 0..10u32 {
-        let mut request = http.post(format!("{}/api/v1/events", options.url.trim_end_matches('/'))).header("Prefer", "handling=lenient").json(&body);
+        let mut request =
+            http.post(format!("{}/api/v1/events", options.url.trim_end_matches('/'))).header("Prefer", "handling=lenient").json(&body);
         if let Some(key) = &options.key {
             request = request.bearer_auth(key);
         }
@@ -124,7 +144,9 @@ async fn post(http: &reqwest::Client, options: &ImportTables, batch: &[Value], i
                 return Ok(());
             }
             207 => return note_results(&text, imported),
-            422 if serde_json::from_str::<Value>(&text).is_ok_and(|v| v["errors"].is_array()) => return note_all_refused(&text, batch.len(), imported),
+            422 if serde_json::from_str::<Value>(&text).is_ok_and(|v| v["errors"].is_array()) => {
+                return note_all_refused(&text, batch.len(), imported);
+            }
             429 | 503 => tokio::time::sleep(Duration::from_millis(200 << attempt.min(5))).await,
             _ => bail!("the gateway refused the import with {status}: {}", text.chars().take(500).collect::<String>()),
         }
@@ -167,7 +189,10 @@ mod tests {
             ("message_type".to_owned(), s("agent_response")),
             ("token_count".to_owned(), n(12)),
             ("response_time_ms".to_owned(), n("12.5")),
-            ("metadata".to_owned(), AttributeValue::M(HashMap::from([("user_id".to_owned(), s("u")), ("none".to_owned(), AttributeValue::Null(true))]))),
+            (
+                "metadata".to_owned(),
+                AttributeValue::M(HashMap::from([("user_id".to_owned(), s("u")), ("none".to_owned(), AttributeValue::Null(true))])),
+            ),
             ("error_details".to_owned(), AttributeValue::Null(true)),
         ]);
         let event = event_of(&item).expect("an event");

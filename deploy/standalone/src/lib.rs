@@ -7,5 +7,6 @@ pub mod demo;
 pub mod duration;
 pub mod engine;
 mod first_page;
+pub mod import_tables;
 pub mod keys;
 pub mod serve;

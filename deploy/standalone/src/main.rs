@@ -1,6 +1,6 @@
 //! The `agent-tally` command.
 
-use agent_tally::{demo, keys, serve};
+use agent_tally::{demo, import_tables, keys, serve};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use service_kit::{shutdown, telemetry};
@@ -19,6 +19,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Post a believable fleet's history and live traffic to a server
     Demo(demo::DemoArgs),
+    /// Bring in the events of the older system's DynamoDB table
+    ImportTables(import_tables::ImportTables),
     /// Create, list and revoke API keys
     Keys(keys::KeysArgs),
 }
@@ -46,6 +48,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             Box::pin(serve::run(*args, &telemetry, stop)).await
         }
         Command::Demo(args) => Box::pin(demo::run(args, stop)).await,
+        Command::ImportTables(options) => Box::pin(import_tables::run(options)).await,
         Command::Keys(args) => keys::run(args).await,
     }
 }

@@ -1,4 +1,5 @@
 use crate::server::{Server, agent_tally, run};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused_and_told_why() {
@@ -25,4 +26,39 @@ async fn the_help_names_every_command() {
     for name in ["serve", "demo", "keys"] {
         assert!(text.contains(name), "{text}");
     }
+}
+
+#[tokio::test]
+async fn commands_reach_a_server_whose_directory_has_a_long_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = dir.path().join("d".repeat(120));
+    let _server = Server::start(&long, &[]).await;
+    let mut command = agent_tally();
+    command.args(["keys", "list", "--data-dir"]).arg(&long);
+    let output = run(command).await;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "no keys\n", "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn an_open_stream_does_not_keep_a_server_from_stopping() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]).await;
+    let mut stream = server.http.get(server.at("/api/v1/stream")).send().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    assert_eq!(server.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn each_barrier_can_be_recorded_for_a_simulated_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = dir.path().join("barrier.json");
+    let server = Server::start(&dir.path().join("data"), &["--record-barriers", record.to_str().unwrap()]).await;
+    let (_, answer) = server.post("a", &json!({"message_type": "user_message"})).await;
+    server.await_counted(answer["receipt"].as_str().unwrap()).await;
+    server.kill();
+    let state: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    let log = std::fs::read(dir.path().join("data/store.sqlite3-wal")).unwrap();
+    let salt = |at: usize| u64::from(u32::from_be_bytes(log[at..at + 4].try_into().unwrap()));
+    assert_eq!((state["salts"][0].as_u64(), state["salts"][1].as_u64()), (Some(salt(16)), Some(salt(20))));
+    assert!((32..=log.len() as u64).contains(&state["length"].as_u64().unwrap()));
 }
