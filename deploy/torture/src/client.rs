@@ -35,13 +35,31 @@ pub struct Load {
 pub struct Progress {
     /// Events accepted so far, repeats included.
     pub accepted: AtomicU64,
-    /// The newest receipt.
+    /// The receipts so far.
     pub receipts: Mutex<Vec<String>>,
+    /// Which of the plan's batches were answered.
+    pub answered: Mutex<Vec<usize>>,
+}
+
+/// Everything that a load will send.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// What follows once all of it is accepted.
+    pub ledger: Ledger,
+    /// The requests, repeats included.
+    pub batches: Vec<Vec<SentEvent>>,
 }
 
 impl Load {
     /// Sends everything; returns the ledger of what was answered with 202. Every event is, in the end.
     pub async fn send(&self, progress: Arc<Progress>) -> anyhow::Result<Ledger> {
+        let plan = self.plan();
+        self.post(plan.batches, progress).await?;
+        Ok(plan.ledger)
+    }
+
+    /// What [`Load::send`] would send now, for those who want to know it before all of it is sent.
+    pub fn plan(&self) -> Plan {
         let mut dice = Dice(self.seed);
         let now = schemas::time::now_micros();
         let mut ledger = Ledger::default();
@@ -64,6 +82,11 @@ impl Load {
             }
         }
         batches.extend([batch, again].into_iter().filter(|b| !b.is_empty()));
+        Plan { ledger, batches }
+    }
+
+    /// Posts a plan's batches until all are answered with 202.
+    pub async fn post(&self, batches: Vec<Vec<SentEvent>>, progress: Arc<Progress>) -> anyhow::Result<()> {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(15)).build()?;
         let next = Arc::new(AtomicU64::new(0));
         let batches = Arc::new(batches);
@@ -77,6 +100,7 @@ impl Load {
                     let receipt = load.insist(&client, i, batch).await?;
                     progress.accepted.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     progress.receipts.lock().expect("no panic while held").push(receipt);
+                    progress.answered.lock().expect("no panic while held").push(i);
                 }
             });
         }
@@ -84,7 +108,7 @@ impl Load {
             let outcome: anyhow::Result<()> = sender?;
             outcome?;
         }
-        Ok(ledger)
+        Ok(())
     }
 
     /// Posts a batch until it is answered with 202.

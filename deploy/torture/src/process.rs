@@ -44,11 +44,43 @@ impl Process {
         bail!("{} ended without printing {text:?}: {:?}", self.name, self.child.wait()?)
     }
 
+    /// Waits until its log says where it listens; returns the base URL. The log must be this process's own.
+    pub fn await_address(&mut self, log_file: &std::path::Path) -> anyhow::Result<String> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let log = std::fs::read_to_string(log_file)?;
+            let address = log.lines().filter(|l| l.contains("is listening")).find_map(|l| l.split("\"address\":\"").nth(1)?.split('"').next());
+            if let Some(address) = address {
+                return Ok(format!("http://{address}"));
+            }
+            ensure!(!self.has_ended()?, "{} ended: {}", self.name, log.lines().last().unwrap_or_default());
+            ensure!(Instant::now() < deadline, "{} did not listen within a minute", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Sends a signal by name (`KILL`, `STOP`, `CONT`, `TERM`).
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
         ensure!(status.success(), "kill -{name} {} failed", self.name);
         Ok(())
+    }
+
+    /// Waits until a `STOP` has taken effect on every thread: only then do its files stand still.
+    pub fn await_stopped(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut is_stopped = true;
+            for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+                let status = std::fs::read_to_string(task?.path().join("status"))?;
+                is_stopped &= status.lines().any(|l| l.starts_with("State:") && l.contains('T'));
+            }
+            if is_stopped {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} did not stop", self.name);
+            std::thread::yield_now();
+        }
     }
 
     /// Kills with SIGKILL and waits until it is gone.
