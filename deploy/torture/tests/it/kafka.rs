@@ -29,7 +29,7 @@ impl Deployment {
         let kafka = Kafka::start().unwrap();
         let dynamodb = DynamoDbLocal::start().unwrap();
         let proxy = FaultProxy::start(&dynamodb.endpoint(), 5, Faults::default()).await.unwrap();
-        Self { kafka, dynamodb, proxy, directory: tempfile::tempdir().unwrap(), partitions }
+        Self { kafka, dynamodb, proxy, directory: tempfile::Builder::new().disable_cleanup(true).tempdir().unwrap(), partitions }
     }
 
     fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -57,12 +57,11 @@ impl Deployment {
         Process::start("aggregator", &["--create-tables".into()], &self.environment(more), &self.log_file(name)).unwrap()
     }
 
-    /// A service with a port of its own: its URL is on the line that it prints when it is ready.
+    /// A service with a port of its own, and its URL.
     fn serve(&self, binary: &str) -> (Process, String) {
         let arguments = ["--listen", "127.0.0.1:0"].map(String::from);
         let mut process = Process::start(binary, &arguments, &self.environment(&[]), &self.log_file(binary)).unwrap();
-        let line = process.await_line("http://").unwrap();
-        let url = line.split_whitespace().find(|w| w.starts_with("http://")).unwrap().trim_end_matches('/').to_owned();
+        let url = process.await_address(&self.log_file(binary)).unwrap();
         (process, url)
     }
 
