@@ -25,10 +25,12 @@
 //! Metrics: `log_appended_records_total{topic}`, `log_trimmed_records_total{topic}`, `log_commit_duration_seconds`,
 //! `log_bytes`.
 
+mod batch;
 mod consume;
 mod database;
 mod failure;
 mod group;
+mod intake;
 mod read;
 mod record;
 mod topic;
@@ -39,22 +41,23 @@ mod writer;
 mod faults;
 
 use crate::{Acknowledgement, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec};
+use batch::{Append, Command};
 use consume::Consumer;
 use failure::Failure;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use group::Groups;
+use intake::Intake;
 use read::{Connections, TopicReader};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use topic::Topics;
-use writer::{Append, Command, Writer};
+use writer::Writer;
 
 /// Bytes that a queued record holds besides its content, about.
 const QUEUED_OVERHEAD: usize = 192;
@@ -99,7 +102,7 @@ pub struct LocalLog {
     groups: Arc<Groups>,
     connections: Arc<Connections>,
     commands: Sender<Command>,
-    queued: Arc<AtomicUsize>,
+    intake: Arc<Intake>,
     failure: Arc<Failure>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Held, not read. Let go last.
@@ -120,9 +123,9 @@ impl LocalLog {
         let topics = Arc::new(Topics::default());
         let ledgers = database::load(&connection, &topics)?;
 
-        let (queued, failure) = (Arc::<AtomicUsize>::default(), Arc::<Failure>::default());
+        let (intake, failure) = (Arc::new(Intake::new(options.queue_bytes)), Arc::<Failure>::default());
         let (commands, receiver) = mpsc::channel();
-        let mut writer = Writer::new(connection, Arc::clone(&topics), ledgers, Arc::clone(&queued), Arc::clone(&failure));
+        let mut writer = Writer::new(connection, Arc::clone(&topics), ledgers, Arc::clone(&intake), Arc::clone(&failure));
         writer.max_bytes = options.max_bytes;
         writer.sweep.interval = options.trim_interval;
         let thread = std::thread::Builder::new()
@@ -136,7 +139,7 @@ impl LocalLog {
             topics,
             connections: Arc::new(Connections::new(path.to_owned())),
             commands,
-            queued,
+            intake,
             failure,
             writer: Mutex::new(Some(thread)),
             _lock: lock,
@@ -168,15 +171,6 @@ impl LocalLog {
     /// Why there is no answer.
     fn gone(&self) -> LogError {
         self.failure.check().err().unwrap_or_else(|| LogError::Unavailable("the log is closed".into()))
-    }
-
-    /// Takes room in the queue.
-    fn reserve(&self, weight: usize) -> Result<(), AppendError> {
-        let take = |queued: usize| {
-            let queued = queued.checked_add(weight)?;
-            (queued <= self.options.queue_bytes).then_some(queued)
-        };
-        self.queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).map(drop).map_err(|_| AppendError::BufferFull)
     }
 }
 
@@ -210,11 +204,11 @@ impl Log for LocalLog {
         if bytes > self.options.max_record_bytes || weight > self.options.queue_bytes {
             return Err(AppendError::TooLarge(bytes));
         }
-        self.reserve(weight)?;
+        self.intake.reserve(weight)?;
         let (acknowledge, outcome) = oneshot::channel();
         let append = Append { topic: topic.index, partition: topic.place(&record.key), record, weight, acknowledge };
         if self.commands.send(Command::Append(append)).is_err() {
-            self.queued.fetch_sub(weight, Ordering::AcqRel);
+            self.intake.release(weight);
             return Err(AppendError::NotAcknowledged("the log is closed".into()));
         }
         let timeout = self.options.delivery_timeout;
@@ -263,9 +257,10 @@ impl Log for LocalLog {
         .boxed()
     }
 
-    /// [`LogError::Broken`] once the log has failed: the process should exit.
+    /// [`LogError::Broken`] once the log has failed: the process should exit. [`LogError::Unavailable`] while the buffer
+    /// is full, and for a while after a record found no room.
     fn check(&self) -> BoxFuture<'_, Result<(), LogError>> {
-        std::future::ready(self.failure.check()).boxed()
+        std::future::ready(self.failure.check().and_then(|()| self.intake.check())).boxed()
     }
 }
 

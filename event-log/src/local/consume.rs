@@ -1,5 +1,6 @@
 //! A member of a group as its user sees it: notices in order, then records of the partitions that have begun.
 
+use super::batch::Offsets;
 use super::failure::Failure;
 use super::group::{MemberCommitter, Membership, Notice};
 use super::read::{Connections, Fetched, Fetching, Progress, Span, rotate};
@@ -20,7 +21,7 @@ pub(super) struct Consumer {
     changed: watch::Receiver<()>,
     held: BTreeMap<u32, Held>,
     /// An assignment whose committed offsets are still asked for.
-    assigning: Option<(Vec<u32>, oneshot::Receiver<Result<Vec<Option<u64>>, LogError>>)>,
+    assigning: Option<(Vec<u32>, oneshot::Receiver<Offsets>)>,
     fetching: Option<Fetching>,
     last_session: u64,
     turn: usize,

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Marks the file as ours ("ATlg").
+/// Marks the file as ours (`ATlg` in ASCII).
 const APPLICATION_ID: i32 = 0x4154_6c67;
 /// Raised when the tables change in a way that older code cannot read.
 const FORMAT: i32 = 1;

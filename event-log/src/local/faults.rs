@@ -1,11 +1,10 @@
 //! Tests of what a failing or full disk does to the log. Beside the code, since only it can be told to fail.
 
-use super::writer::{Break, Command};
+use super::batch::{Break, Command};
 use super::{LocalLog, LocalOptions};
 use crate::{AppendError, Bounds, Delivery, Log, LogError, ReadFrom, Record, TopicSpec};
 use futures::FutureExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -56,7 +55,7 @@ async fn after_a_failed_fsync_nothing_is_acknowledged_and_everyone_is_told() {
     assert!(matches!(committer.commit(0, 1).await, Err(LogError::Broken(_))));
     assert!(matches!(log.create_topic(&TopicSpec { name: "other".into(), ..topic() }).await, Err(LogError::Broken(_))));
     assert_eq!(log.bounds("topic", 0).await.expect("bounds"), Bounds { start: 0, end: 1 });
-    assert_eq!(log.queued.load(Ordering::Acquire), 0);
+    assert_eq!(log.intake.queued(), 0);
     drop((log, committer, consumer));
 
     let log = open(&directory, LocalOptions::default());
@@ -86,9 +85,9 @@ async fn a_full_disk_refuses_appends_until_there_is_room_again() {
         let refused = log.append("topic", record(40_000)).expect("room in the queue").await.expect_err("still full");
         assert!(matches!(refused, AppendError::NoRoom), "{refused}");
     }
-    log.check().await.expect("a full disk is no failure");
+    assert!(matches!(log.check().await, Err(LogError::Unavailable(_))), "a full disk is no failure");
     assert_eq!(log.bounds("topic", 0).await.expect("bounds"), Bounds { start: 0, end: taken });
-    assert_eq!(log.queued.load(Ordering::Acquire), 0);
+    assert_eq!(log.intake.queued(), 0);
 
     // Committed records go by themselves when the disk is full.
     consumer.committer().commit(0, taken - 10).await.expect("needs no new page");
@@ -103,6 +102,7 @@ async fn a_full_disk_refuses_appends_until_there_is_room_again() {
     break_it(&log, Break::PagesLeft(None));
     let (_, offset) = log.append("topic", record(4_000)).expect("room in the queue").await.expect("room again");
     assert_eq!(offset, bounds.end, "no gap");
+    log.check().await.expect("takes records");
 }
 
 #[tokio::test]

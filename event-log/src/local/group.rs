@@ -4,8 +4,8 @@
 //! Owns no I/O: offsets go to the writer. The lock is held while commands are enqueued, so that a commit that was
 //! let through lies before the question for the committed offset that the next holder begins with.
 
+use super::batch::{Command, Commit, Offsets};
 use super::topic::Topic;
-use super::writer::{Command, Commit};
 use crate::{LogError, Revocation};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::mpsc::{self, Sender};
@@ -26,7 +26,7 @@ pub(super) struct Groups {
 #[derive(Debug)]
 pub(super) enum Notice {
     /// Partitions that it holds from now on, and the writer's answer: the committed offsets of all partitions.
-    Assigned(Vec<u32>, oneshot::Receiver<Result<Vec<Option<u64>>, LogError>>),
+    Assigned(Vec<u32>, oneshot::Receiver<Offsets>),
     /// Partitions that it has to let go, and the handover's number.
     Revoked(Revocation, u64),
     Lost(Vec<u32>),

@@ -2,19 +2,19 @@
 //! and only then publishes and acknowledges (group commit). Between batches it trims a little (`trim`) and makes the
 //! checkpoints. Nothing else writes the file; nothing here waits for a reader for long.
 
+use super::batch::{Append, Batch, Command, Commit, tell};
 use super::database::{self, CreateError, TopicLedger, is_full};
 use super::failure::Failure;
+use super::intake::Intake;
 use super::record::{stored_bytes, write_headers};
 use super::topic::Topics;
 use super::trim::Sweep;
-use crate::{AppendError, LogError, Record, TopicSpec};
+use crate::{AppendError, LogError, TopicSpec};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
 
 /// Bounds of one transaction.
 const MAX_BATCH_COMMANDS: usize = 10_000;
@@ -26,66 +26,6 @@ const COMMIT_BYTES: usize = 16 << 10;
 /// A write-ahead log of more pages than this is worth making readers wait for its restart.
 const LONG_WAL_PAGES: i64 = 16_384;
 
-/// What the writer is asked to do, in order.
-#[derive(Debug)]
-pub(super) enum Command {
-    Append(Append),
-    /// A group is to hold what it has not committed. Never refused: it holds from now on, and is written when that is possible.
-    Register {
-        topic: usize,
-        group: String,
-    },
-    Commit(Commit),
-    /// Answers a group's committed offsets, with all commits that were enqueued before.
-    Committed {
-        topic: usize,
-        group: String,
-        answer: oneshot::Sender<Result<Vec<Option<u64>>, LogError>>,
-    },
-    CreateTopic {
-        spec: TopicSpec,
-        done: oneshot::Sender<Result<(), LogError>>,
-    },
-    /// Trims all that may go.
-    Trim {
-        done: oneshot::Sender<()>,
-    },
-    Close,
-    #[cfg(test)]
-    Break(Break),
-}
-
-/// A record on its way.
-#[derive(Debug)]
-pub(super) struct Append {
-    pub(super) topic: usize,
-    pub(super) partition: u32,
-    pub(super) record: Record,
-    /// What it took of the queue.
-    pub(super) weight: usize,
-    pub(super) acknowledge: oneshot::Sender<Result<(u32, u64), AppendError>>,
-}
-
-/// A group's offset on its way.
-#[derive(Debug)]
-pub(super) struct Commit {
-    pub(super) topic: usize,
-    pub(super) group: String,
-    pub(super) partition: u32,
-    pub(super) next: u64,
-    pub(super) done: oneshot::Sender<Result<(), LogError>>,
-}
-
-/// Faults for tests.
-#[cfg(test)]
-#[derive(Debug)]
-pub(super) enum Break {
-    /// The next commit fails as if its fsync had.
-    NextCommit,
-    /// SQLite finds the disk full once the file has so many pages more than now; `None` for no bound.
-    PagesLeft(Option<u32>),
-}
-
 /// The writer's state.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -93,7 +33,7 @@ pub(super) struct Writer {
     pub(super) ledgers: Vec<TopicLedger>,
     pub(super) topics: Arc<Topics>,
     pub(super) failure: Arc<Failure>,
-    pub(super) queued: Arc<AtomicUsize>,
+    pub(super) intake: Arc<Intake>,
     pub(super) max_bytes: Option<u64>,
     pub(super) sweep: Sweep,
     /// Registrations that could not be written yet.
@@ -107,25 +47,12 @@ pub(super) struct Writer {
     is_next_commit_broken: bool,
 }
 
-/// One transaction's work.
-#[derive(Debug, Default)]
-struct Batch {
-    appends: Vec<Append>,
-    commits: Vec<Commit>,
-    asked: Vec<(usize, String, oneshot::Sender<Result<Vec<Option<u64>>, LogError>>)>,
-    created: Vec<(TopicSpec, oneshot::Sender<Result<(), LogError>>)>,
-    trims: Vec<oneshot::Sender<()>>,
-    weight: usize,
-    commands: usize,
-    is_last: bool,
-}
-
 impl Writer {
     pub(super) fn new(
         connection: Connection,
         topics: Arc<Topics>,
         ledgers: Vec<TopicLedger>,
-        queued: Arc<AtomicUsize>,
+        intake: Arc<Intake>,
         failure: Arc<Failure>,
     ) -> Self {
         Self {
@@ -133,7 +60,7 @@ impl Writer {
             ledgers,
             topics,
             failure,
-            queued,
+            intake,
             max_bytes: None,
             sweep: Sweep::default(),
             unwritten: Vec::new(),
@@ -157,7 +84,7 @@ impl Writer {
             let batch = self.receive(commands);
             let (is_last, is_idle) = (batch.is_last, batch.commands == 0);
             if self.failure.reason().is_some() {
-                batch.refuse(&self.failure, &self.queued);
+                batch.refuse(&self.failure, &self.intake);
             } else {
                 self.process(batch);
                 self.maintain(is_idle);
@@ -206,9 +133,9 @@ impl Writer {
             Command::Trim { done } => batch.trims.push(done),
             Command::Close => batch.is_last = true,
             #[cfg(test)]
-            Command::Break(Break::NextCommit) => self.is_next_commit_broken = true,
+            Command::Break(super::batch::Break::NextCommit) => self.is_next_commit_broken = true,
             #[cfg(test)]
-            Command::Break(Break::PagesLeft(pages)) => self.limit_pages(pages),
+            Command::Break(super::batch::Break::PagesLeft(pages)) => self.limit_pages(pages),
         }
     }
 
@@ -222,12 +149,12 @@ impl Writer {
         match outcome {
             Ok(offsets) => self.acknowledge(&mut batch, &offsets),
             Err(error) if is_full(&error) || is_busy(&error) => {
-                batch.refuse_appends(&self.queued, || AppendError::NotAcknowledged(error.to_string()));
+                batch.refuse_appends(&self.intake, || AppendError::NotAcknowledged(error.to_string()));
                 batch.refuse_commits(|| LogError::Unavailable(error.to_string()));
             }
             Err(error) => {
                 self.stop("a write failed", &error);
-                return batch.refuse(&self.failure, &self.queued);
+                return batch.refuse(&self.failure, &self.intake);
             }
         }
         for (topic, group, answer) in batch.asked.drain(..) {
@@ -255,7 +182,8 @@ impl Writer {
         self.make_room(self.used_bytes.saturating_sub(needed));
         match self.write(&batch.appends, &[]) {
             Err(error) if is_full(&error) => {
-                batch.refuse_appends(&self.queued, || AppendError::NoRoom);
+                self.intake.note_refusal();
+                batch.refuse_appends(&self.intake, || AppendError::NoRoom);
                 outcome
             }
             outcome => outcome,
@@ -378,7 +306,12 @@ impl Writer {
         }
         let mut counts: HashMap<usize, u64> = HashMap::new();
         // Let go first: whoever is told that a record is durable may count on its room in the queue.
-        self.queued.fetch_sub(batch.appends.iter().map(|append| append.weight).sum(), Ordering::AcqRel);
+        self.intake.release(batch.appends.iter().map(|append| append.weight).sum());
+        match offsets.last() {
+            Some(Some(_)) => self.intake.note_room(),
+            Some(None) => self.intake.note_refusal(),
+            None => {}
+        }
         for (append, offset) in batch.appends.drain(..).zip(offsets) {
             if offset.is_some() {
                 *counts.entry(append.topic).or_default() += 1;
@@ -484,34 +417,6 @@ impl Writer {
     }
 }
 
-impl Batch {
-    /// Refuses all of it, since the log has failed.
-    fn refuse(mut self, failure: &Failure, queued: &AtomicUsize) {
-        let reason = failure.reason().unwrap_or_default();
-        self.refuse_appends(queued, || AppendError::NotAcknowledged(reason.clone()));
-        self.refuse_commits(|| LogError::Broken(reason.clone()));
-        for (_, _, answer) in self.asked {
-            tell(answer, Err(LogError::Broken(reason.clone())));
-        }
-        for (_, done) in self.created {
-            tell(done, Err(LogError::Broken(reason.clone())));
-        }
-    }
-
-    fn refuse_appends(&mut self, queued: &AtomicUsize, reason: impl Fn() -> AppendError) {
-        for append in self.appends.drain(..) {
-            queued.fetch_sub(append.weight, Ordering::AcqRel);
-            tell(append.acknowledge, Err(reason()));
-        }
-    }
-
-    fn refuse_commits(&mut self, reason: impl Fn() -> LogError) {
-        for commit in self.commits.drain(..) {
-            tell(commit.done, Err(reason()));
-        }
-    }
-}
-
 /// Says so where the thread ends by a panic.
 struct StopWatch {
     failure: Arc<Failure>,
@@ -525,11 +430,6 @@ impl Drop for StopWatch {
             self.topics.wake_all();
         }
     }
-}
-
-/// Answers; whoever asked may be gone.
-fn tell<T>(to: oneshot::Sender<T>, answer: T) {
-    drop(to.send(answer));
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
