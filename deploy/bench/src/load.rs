@@ -120,6 +120,7 @@ impl Poster {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use std::collections::HashSet;

@@ -22,9 +22,10 @@ pub(crate) async fn describe(directory: &Path) -> anyhow::Result<String> {
     let version = said_by(program.to_str().unwrap_or("agent-tally"), &["--version"]);
     let commit = said_by("git", &["describe", "--always", "--dirty", "--abbrev=10"]);
     let date = schemas::time::format_micros(schemas::time::now_micros());
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let fsync = fsync_price(directory).await?;
     Ok(format!(
-        "- {cpu}, {cores} cores for server and clients together, {memory:.0} GiB, Linux {}\n- {version}, commit {commit}, {}, release build\n- {}\n- 4 KiB appended and fsynced: median {:.2} ms",
+        "- {cpu}, {cores} cores for server and clients together, {memory:.0} GiB, Linux {}\n- {version}, commit {commit}, {}, {profile} build\n- {}\n- 4 KiB appended and fsynced: median {:.2} ms",
         kernel.trim(),
         said_by("rustc", &["--version"]),
         date.split('.').next().unwrap_or(&date),
