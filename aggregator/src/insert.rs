@@ -76,6 +76,11 @@ impl Inserter {
         crate::measure::operation("BatchExecuteStatement", started, answer.is_ok());
         let answer = match answer {
             Ok(answer) => answer,
+            // One statement that the store finds malformed fails them all: each for itself, then.
+            Err(e) if e.code() == Some("ValidationException") => match insertions {
+                [only] => return Ok(vec![(only.offset, InsertOutcome::Invalid(short(e.message().unwrap_or_default())))]),
+                _ => return self.insert_one_by_one(partition, insertions).await,
+            },
             Err(e) if is_hopeless(&e) => {
                 return Err(InsertError { code: e.code().unwrap_or("unknown").into(), message: short(e.message().unwrap_or_default()) });
             }
@@ -119,6 +124,14 @@ impl Inserter {
         }
         if !taken.is_empty() {
             self.judge_taken(partition, &taken, &mut outcomes).await;
+        }
+        Ok(outcomes)
+    }
+
+    async fn insert_one_by_one(&self, partition: u32, insertions: &[Insertion]) -> Result<Vec<(u64, InsertOutcome)>, InsertError> {
+        let mut outcomes = Vec::with_capacity(insertions.len());
+        for insertion in insertions {
+            outcomes.extend(Box::pin(self.insert(partition, std::slice::from_ref(insertion))).await?);
         }
         Ok(outcomes)
     }

@@ -67,6 +67,19 @@ async fn inserts_are_judged_by_position(store: Client) {
     assert_eq!(event_of_item(&items[0]).unwrap().event.content, insertion(0, "a", 1).event.content);
 }
 
+/// A value that no gateway lets pass (more than 38 digits) spoils its request: the others must not suffer.
+async fn one_malformed_event_does_not_hold_up_the_others(store: Client) {
+    let tables = tables("malformed");
+    let p = parts(&store, &tables).await;
+    let mut bad = insertion(1, "bad", 1);
+    Arc::make_mut(&mut bad.event).response_time_ms = Some(1e-200);
+    let mut outcomes = p.inserter.insert(0, &[insertion(0, "a", 1), bad, insertion(2, "c", 1)]).await.unwrap();
+    outcomes.sort_by_key(|(offset, _)| *offset);
+    assert!(matches!(outcomes[0], (0, InsertOutcome::New | InsertOutcome::Replay)), "{outcomes:?}");
+    assert!(matches!(outcomes[1], (1, InsertOutcome::Invalid(_))), "{outcomes:?}");
+    assert!(matches!(outcomes[2], (2, InsertOutcome::New | InsertOutcome::Replay)), "{outcomes:?}");
+}
+
 fn update(first: u64, last: u64, event: &AgentEvent) -> ItemUpdate {
     let mut sum = Rollup::default();
     add(&mut sum, &fold(event), false);
@@ -197,6 +210,7 @@ macro_rules! on_both_engines {
 
 on_both_engines!(
     inserts_are_judged_by_position,
+    one_malformed_event_does_not_hold_up_the_others,
     updates_are_refused_at_or_below_the_mark,
     users_are_united_by_many_writers,
     foreign_tables_are_refused,

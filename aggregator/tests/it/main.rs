@@ -3,3 +3,4 @@
 
 mod engine;
 mod model;
+mod start;
