@@ -3,4 +3,5 @@
 
 mod engine;
 mod model;
+mod partition;
 mod start;
