@@ -156,6 +156,8 @@ pub(super) struct TopicReader {
     positions: Vec<u64>,
     /// What was there when the reader was opened.
     goals: Vec<u64>,
+    /// Whether the user knows that the goals are reached.
+    is_settled: bool,
     fetching: Option<Fetching>,
     /// The partition that comes first in the next batch.
     turn: usize,
@@ -188,7 +190,10 @@ impl TopicReader {
         }
         let (connections, failure) = (Arc::clone(&log.connections), Arc::clone(&log.failure));
         let changed = topic.watch();
-        Ok(Self { topic, connections, failure, changed, positions, goals, fetching: None, turn: 0, _log: log })
+        let mut reader =
+            Self { topic, connections, failure, changed, positions, goals, is_settled: false, fetching: None, turn: 0, _log: log };
+        reader.is_settled = reader.is_caught_up();
+        Ok(reader)
     }
 
     fn spans(&mut self) -> Vec<Span> {
@@ -219,6 +224,11 @@ impl TopicReader {
                 }
             }
             let Some(fetching) = &mut self.fetching else {
+                // Whoever reads on until the goals are reached must not wait for records that were trimmed meanwhile.
+                if !self.is_settled && self.is_caught_up() {
+                    self.is_settled = true;
+                    return Ok(Vec::new());
+                }
                 // The topic, and with it the sender, lives as long as the reader.
                 let _ = self.changed.changed().await;
                 continue;
@@ -230,6 +240,7 @@ impl TopicReader {
                 self.positions[progress.span.partition as usize] = progress.next;
             }
             if !fetched.records.is_empty() {
+                self.is_settled = self.is_settled || self.is_caught_up();
                 return Ok(fetched.records);
             }
         }
