@@ -3,6 +3,7 @@
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use schemas::MessageType;
+use service_kit::registry::RegistryConfig;
 use std::time::Duration;
 
 /// What the aggregator is told.
@@ -47,9 +48,9 @@ pub struct AggregatorConfig {
     /// For tests: `point=probability,…`; the process aborts there.
     #[arg(long, env = "AGENT_TALLY_FAILPOINTS", hide = true)]
     pub failpoints: Option<String>,
-    /// Confluent-compatible schema registry; without it records carry Avro single-object encoding.
-    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
-    pub schema_registry_url: Option<String>,
+    /// Where the schema registry is.
+    #[command(flatten)]
+    pub registry: RegistryConfig,
 }
 
 /// Name of the aggregators' consumer group; the receipts ask for its committed offsets.
@@ -71,7 +72,7 @@ impl Default for AggregatorConfig {
             accept_loss: false,
             drain_seconds: 8,
             failpoints: None,
-            schema_registry_url: None,
+            registry: RegistryConfig::default(),
         }
     }
 }

@@ -2,25 +2,27 @@
 
 use crate::partition::DeadReason;
 use event_log::LogRecord;
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
-use schema_registry_converter::schema_registry_common::{SchemaType, SuppliedSchema};
 use schemas::AgentEvent;
 use schemas::codec::{self, DecodeError};
+use service_kit::registry::{Registry, RegistryConfig, RegistryError};
 use std::time::Duration;
 
 /// Decodes records of the events topic.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
-    registry: Option<SrSettings>,
+    registry: Option<Registry>,
 }
 
 /// Tries of a registry that does not answer, before the partition waits with a warning.
 const WARN_EVERY: u32 = 10;
 
 impl Decoder {
-    /// A decoder that asks the registry at `url` for schemas that it does not know.
-    pub fn new(registry_url: Option<&str>) -> Self {
-        Self { registry: registry_url.map(|url| SrSettings::new(url.to_owned())) }
+    /// A decoder that asks the configured registry for schemas that it does not know.
+    ///
+    /// # Errors
+    /// Where the registry's settings cannot be used.
+    pub fn new(registry: &RegistryConfig) -> Result<Self, RegistryError> {
+        Ok(Self { registry: Registry::new(registry)? })
     }
 
     /// The record's event, or why it has none. Waits for a registry that does not answer: the record may be fine.
@@ -33,13 +35,13 @@ impl Decoder {
                     let Some(registry) = &self.registry else {
                         return Err(undecodable(format!("schema id {id}, but SCHEMA_REGISTRY_URL is not set")));
                     };
-                    match get_schema_by_id(id, registry).await {
-                        Ok(schema) => codec::EVENTS.register(id, &schema.schema).map_err(|e| undecodable(e.to_string()))?,
-                        Err(e) if !e.retriable => return Err(undecodable(format!("the registry does not know schema id {id}"))),
-                        Err(e) => {
+                    match registry.teach(&codec::EVENTS, id).await {
+                        Ok(()) => {}
+                        Err(error) if !error.is_retryable() => return Err(undecodable(error.to_string())),
+                        Err(error) => {
                             tries += 1;
                             if tries % WARN_EVERY == 1 {
-                                tracing::warn!(error = %e, id, "the schema registry does not answer");
+                                tracing::warn!(error = &error as &dyn std::error::Error, id, "waiting for the schema registry");
                             }
                             tokio::time::sleep(Duration::from_millis(500)).await;
                         }
@@ -51,13 +53,54 @@ impl Decoder {
     }
 }
 
-/// Registers the schema of the live totals and returns its id.
-pub async fn register_totals(url: &str, topic: &str) -> anyhow::Result<u32> {
-    let schema = SuppliedSchema::new(Some("agent_tally.AgentTotals".into()), SchemaType::Avro, codec::AGENT_TOTALS_SCHEMA.into());
-    let registered = post_schema(&SrSettings::new(url.to_owned()), format!("{topic}-value"), schema).await?;
-    Ok(registered.id)
-}
-
 fn undecodable(detail: String) -> DeadReason {
     DeadReason { reason: "undecodable", stage: "decode", detail: detail.chars().take(200).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Path;
+    use axum::http::{HeaderMap, StatusCode, header};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use bytes::Bytes;
+    use schemas::codec::{AGENT_EVENT_SCHEMA, WireForm, encode_event};
+    use serde_json::{Value, json};
+
+    /// A registry that knows the schema 73001 and lets only `user:secret` in.
+    async fn schema(headers: HeaderMap, Path(id): Path<u32>) -> (StatusCode, Json<Value>) {
+        let is_let_in = headers.get(header::AUTHORIZATION).is_some_and(|value| value == "Basic dXNlcjpzZWNyZXQ=");
+        match id {
+            _ if !is_let_in => (StatusCode::UNAUTHORIZED, Json(json!({"error_code": 40101, "message": "who?"}))),
+            73_001 => (StatusCode::OK, Json(json!({"schema": AGENT_EVENT_SCHEMA}))),
+            _ => (StatusCode::NOT_FOUND, Json(json!({"error_code": 40403, "message": "Schema not found"}))),
+        }
+    }
+
+    fn record(schema_id: u32) -> LogRecord {
+        let event = AgentEvent::new("a", 1_767_781_800_000_000, "e", schemas::MessageType::Error);
+        let value: Bytes = encode_event(&event, WireForm::Confluent(schema_id)).into();
+        LogRecord { partition: 0, offset: 0, appended_at_ms: 0, key: Bytes::new(), value, headers: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn schemas_come_from_a_registry_that_wants_a_password() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/schemas/ids/{id}", get(schema))).await });
+        let decoder = Decoder::new(&RegistryConfig {
+            schema_registry_url: Some(url),
+            schema_registry_user: Some("user".into()),
+            schema_registry_password: Some("secret".into()),
+        })
+        .expect("settings");
+        assert_eq!(decoder.decode(&record(73_001)).await.expect("an event").agent_id, "a");
+        assert_eq!(decoder.decode(&record(73_002)).await.expect_err("no schema").reason, "undecodable");
+    }
+
+    #[tokio::test]
+    async fn without_a_registry_the_confluent_form_is_a_dead_letter() {
+        assert_eq!(Decoder::default().decode(&record(73_003)).await.expect_err("no registry").reason, "undecodable");
+    }
 }

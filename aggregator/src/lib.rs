@@ -35,7 +35,9 @@ pub use tables::{TableOptions, check_tables, create_tables, has_conversation_ind
 use aws_sdk_dynamodb::Client;
 use event_log::Log;
 use futures::future::BoxFuture;
+use schemas::codec::AGENT_TOTALS_SCHEMA;
 use schemas::item::TableNames;
+use service_kit::registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -68,11 +70,8 @@ impl std::fmt::Debug for AggregatorParts {
 pub async fn run(config: AggregatorConfig, parts: AggregatorParts, shutdown: CancellationToken) -> anyhow::Result<()> {
     config.validate()?;
     check_tables(&parts.store, &parts.tables).await?;
-    let decoder = decode::Decoder::new(config.schema_registry_url.as_deref());
-    let wire_form = match &config.schema_registry_url {
-        Some(url) => schemas::codec::WireForm::Confluent(decode::register_totals(url, &config.topic_metrics).await?),
-        None => schemas::codec::WireForm::SingleObject,
-    };
+    let decoder = decode::Decoder::new(&config.registry)?;
+    let wire_form = registry::register(&config.registry, &config.topic_metrics, "agent_tally.AgentTotals", AGENT_TOTALS_SCHEMA).await?;
     parts.log.partitions(&config.topic_events).await.or_else(|e| match e {
         event_log::LogError::UnknownTopic(topic) => Err(anyhow::anyhow!("topic {topic} does not exist; start once with --create-tables")),
         // A log that does not answer yet is waited for.

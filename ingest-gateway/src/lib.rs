@@ -17,14 +17,12 @@ mod metadata;
 mod metrics;
 mod prepare;
 mod publish;
-mod registry;
 mod serve;
 mod split;
 mod validate;
 
 pub use config::GatewayConfig;
 pub use publish::{EPOCH_HEADER, REQUEST_ID_HEADER, TRACEPARENT_HEADER};
-pub use registry::{RegistryConfig, wire_form};
 pub use serve::{ServeConfig, serve};
 pub use split::MAX_EVENTS;
 
@@ -86,7 +84,7 @@ impl Gateway {
         Self::with_wire_form(config, parts, WireForm::SingleObject)
     }
 
-    /// A gateway that frames records in that form; see [`wire_form`].
+    /// A gateway that frames records in that form; see [`service_kit::registry::register`].
     ///
     /// # Errors
     /// As [`Gateway::new`].

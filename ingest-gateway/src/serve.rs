@@ -1,13 +1,15 @@
 //! The gateway as a service of its own: its settings and what it starts.
 
-use crate::{Gateway, GatewayConfig, GatewayParts, RegistryConfig, wire_form};
+use crate::{Gateway, GatewayConfig, GatewayParts};
 use anyhow::Context as _;
 use clap::Args;
 use event_log::Log;
+use schemas::codec::AGENT_EVENT_SCHEMA;
 use service_kit::admin::{self, Readiness};
 use service_kit::auth::Authenticator;
 use service_kit::http::{self, HttpConfig};
 use service_kit::log::LogConfig;
+use service_kit::registry::{self, RegistryConfig};
 use service_kit::store::StoreConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -89,7 +91,7 @@ pub async fn serve(
         Authenticator::open()
     };
     let gateway_config = config.gateway_config();
-    let form = wire_form(&config.registry, &gateway_config.topic).await?;
+    let form = registry::register(&config.registry, &gateway_config.topic, "agent_tally.AgentEvent", AGENT_EVENT_SCHEMA).await?;
     let gateway = Gateway::with_wire_form(gateway_config, GatewayParts { log, auth, readiness: readiness.clone() }, form)?;
     let router = gateway.router().merge(admin::router(readiness));
     let watch = tokio::spawn({

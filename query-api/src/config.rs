@@ -1,9 +1,9 @@
 //! Configuration of the query API. Flags win over environment variables; both win over defaults.
 
-use crate::registry::RegistryConfig;
 use anyhow::ensure;
 use clap::Args;
 use schemas::MessageType;
+use service_kit::registry::RegistryConfig;
 use std::path::PathBuf;
 
 /// What the query API is told.

@@ -39,7 +39,6 @@ mod tail;
 mod vitals;
 
 pub use config::QueryConfig;
-pub use registry::RegistryConfig;
 pub use serve::{ServeConfig, serve};
 
 use crate::backoff::Backoff;

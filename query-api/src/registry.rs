@@ -1,67 +1,30 @@
 //! Schemas that a Confluent schema registry knows: looked up once, when a record names one that this process has not
 //! seen. Must not register anything: writers do.
 
-use clap::Args;
 use event_log::{LogError, LogRecord};
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id};
 use schemas::codec::Codec;
+use service_kit::registry::{Registry, RegistryConfig, RegistryError};
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Mutex;
-use std::time::Duration;
 
 /// First byte of the Confluent form; the registry's id of the schema follows.
 const CONFLUENT: u8 = 0;
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Ids that may be remembered; a stream of made-up ids must not fill the memory.
 const MOST_IDS: usize = 10_000;
-
-/// Where the schema registry is. Without one, only Avro's single-object encoding can be read.
-#[derive(Args, Clone, Default)]
-pub struct RegistryConfig {
-    /// URL of a Confluent schema registry.
-    #[arg(long, env = "SCHEMA_REGISTRY_URL")]
-    pub schema_registry_url: Option<String>,
-
-    /// User for the registry (Confluent Cloud: the API key).
-    #[arg(long, env = "SCHEMA_REGISTRY_USER")]
-    pub schema_registry_user: Option<String>,
-
-    /// Password for the registry (Confluent Cloud: the API secret).
-    #[arg(long, env = "SCHEMA_REGISTRY_PASSWORD", hide_env_values = true)]
-    pub schema_registry_password: Option<String>,
-}
-
-impl fmt::Debug for RegistryConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryConfig").field("schema_registry_url", &self.schema_registry_url).finish_non_exhaustive()
-    }
-}
 
 /// The schemas of one topic.
 #[derive(Debug)]
 pub(crate) struct TopicSchemas {
     codec: &'static Codec,
-    registry: Option<SrSettings>,
+    registry: Option<Registry>,
     /// Ids that were looked up, whatever came of it.
     seen: Mutex<HashSet<u32>>,
 }
 
 impl TopicSchemas {
     /// The schemas that `codec` is to read.
-    pub(crate) fn new(config: &RegistryConfig, codec: &'static Codec) -> anyhow::Result<Self> {
-        let registry = match &config.schema_registry_url {
-            None => None,
-            Some(url) => {
-                let mut builder = SrSettings::new_builder(url.trim_end_matches('/').to_owned());
-                builder.set_timeout(TIMEOUT);
-                if let Some(user) = &config.schema_registry_user {
-                    builder.set_basic_authorization(user, config.schema_registry_password.as_deref());
-                }
-                Some(builder.build()?)
-            }
-        };
-        Ok(Self { codec, registry, seen: Mutex::default() })
+    pub(crate) fn new(config: &RegistryConfig, codec: &'static Codec) -> Result<Self, RegistryError> {
+        Ok(Self { codec, registry: Registry::new(config)?, seen: Mutex::default() })
     }
 
     /// Makes the schemas of these records known. Fails only where the registry does not answer for now: the records
@@ -72,14 +35,10 @@ impl TopicSchemas {
             if self.seen.lock().expect("no panic while held").contains(&id) {
                 continue;
             }
-            match get_schema_by_id(id, registry).await {
-                Ok(schema) => {
-                    if let Err(error) = self.codec.register(id, &schema.schema) {
-                        tracing::warn!(%error, id, "the registry's schema cannot be used");
-                    }
-                }
-                Err(error) if error.retriable => return Err(LogError::Unavailable("the schema registry does not answer".into())),
-                Err(error) => tracing::warn!(%error, id, "the registry does not know the schema"),
+            match registry.teach(self.codec, id).await {
+                Ok(()) => {}
+                Err(error) if error.is_retryable() => return Err(LogError::Unavailable(error.to_string())),
+                Err(error) => tracing::warn!(%error, id, "records with this schema cannot be read"),
             }
             let mut seen = self.seen.lock().expect("no panic while held");
             if seen.len() >= MOST_IDS {
@@ -112,22 +71,22 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[derive(Default)]
-    struct Registry {
+    struct Answers {
         asked: AtomicUsize,
         is_down: AtomicBool,
     }
 
-    async fn schema(State(registry): State<Arc<Registry>>, Path(id): Path<u32>) -> Result<Json<serde_json::Value>, StatusCode> {
+    async fn schema(State(registry): State<Arc<Answers>>, Path(id): Path<u32>) -> (StatusCode, Json<serde_json::Value>) {
         registry.asked.fetch_add(1, Ordering::SeqCst);
         match (registry.is_down.load(Ordering::SeqCst), id) {
-            (true, _) => Err(StatusCode::SERVICE_UNAVAILABLE),
-            (false, 71_001) => Ok(Json(serde_json::json!({ "schema": AGENT_TOTALS_SCHEMA }))),
-            _ => Err(StatusCode::NOT_FOUND),
+            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({}))),
+            (false, 71_001) => (StatusCode::OK, Json(serde_json::json!({ "schema": AGENT_TOTALS_SCHEMA }))),
+            _ => (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error_code": 40403, "message": "Schema not found" }))),
         }
     }
 
-    async fn registry() -> (Arc<Registry>, TopicSchemas) {
-        let registry = Arc::<Registry>::default();
+    async fn registry() -> (Arc<Answers>, TopicSchemas) {
+        let registry = Arc::<Answers>::default();
         let router = Router::new().route("/schemas/ids/{id}", get(schema)).with_state(Arc::clone(&registry));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/", listener.local_addr().expect("an address"));

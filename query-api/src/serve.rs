@@ -1,6 +1,6 @@
 //! The query API as a service of its own: its settings and what runs around it. Must not answer anything itself.
 
-use crate::{QueryApi, QueryConfig, QueryParts, RegistryConfig};
+use crate::{QueryApi, QueryConfig, QueryParts};
 use anyhow::Context as _;
 use clap::Args;
 use event_log::Log;
@@ -8,6 +8,7 @@ use service_kit::admin::{self, Readiness};
 use service_kit::auth::Authenticator;
 use service_kit::http::{self, HttpConfig};
 use service_kit::log::LogConfig;
+use service_kit::registry::RegistryConfig;
 use service_kit::store::StoreConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;

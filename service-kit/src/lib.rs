@@ -1,5 +1,5 @@
 //! What every service has around its work: problem answers, guards and measures of HTTP, API keys and limits,
-//! telemetry, the admin port, and the way to the store and the log. Knows nothing of events, rollups or queries.
+//! telemetry, the admin port, and the way to the store, the log and the schema registry. Knows nothing of events, rollups or queries.
 
 pub mod admin;
 pub mod auth;
@@ -8,6 +8,7 @@ pub mod keys;
 mod limit;
 pub mod log;
 pub mod problem;
+pub mod registry;
 pub mod sessions;
 pub mod shutdown;
 pub mod store;

@@ -146,8 +146,8 @@ fn understood(record: &LogRecord) -> Option<AgentTotals> {
 mod tests {
     use super::*;
     use crate::memory_log::MemoryLog;
-    use crate::registry::RegistryConfig;
     use schemas::codec::TOTALS;
+    use service_kit::registry::RegistryConfig;
 
     fn totals(agent: &str, version: i64) -> AgentTotals {
         let now = now_micros();
