@@ -7,53 +7,27 @@ use event_log::Log;
 use schemas::codec::AGENT_EVENT_SCHEMA;
 use service_kit::admin::{self, Readiness};
 use service_kit::auth::Authenticator;
-use service_kit::http::{self, HttpConfig};
-use service_kit::log::LogConfig;
-use service_kit::registry::{self, RegistryConfig};
-use service_kit::store::StoreConfig;
-use std::net::SocketAddr;
+use service_kit::http;
+use service_kit::registry;
+use service_kit::service::ServiceConfig;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that can be set.
 #[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("listen", |listen| listen.default_value("127.0.0.1:8010")),
+    mut_arg("admin_listen", |listen| listen.default_value("127.0.0.1:9010"))
+)]
 pub struct ServeConfig {
-    /// Where to listen.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8010")]
-    pub listen: SocketAddr,
-
-    /// Where health and metrics are.
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9010")]
-    pub admin_listen: SocketAddr,
-
-    /// Let nobody in without an API key.
-    #[arg(long, env = "REQUIRE_KEYS")]
-    pub require_keys: bool,
-
-    /// Let everybody in, on whatever address.
-    #[arg(long, env = "INSECURE", conflicts_with = "require_keys")]
-    pub insecure: bool,
+    /// What surrounds it.
+    #[command(flatten)]
+    pub service: ServiceConfig,
 
     /// How events are taken in.
     #[command(flatten)]
     pub gateway: GatewayConfig,
-
-    /// Where the schema registry is.
-    #[command(flatten)]
-    pub registry: RegistryConfig,
-
-    /// The HTTP guards.
-    #[command(flatten)]
-    pub http: HttpConfig,
-
-    /// Where the log is.
-    #[command(flatten)]
-    pub log: LogConfig,
-
-    /// Where the keys are.
-    #[command(flatten)]
-    pub store: StoreConfig,
 }
 
 impl ServeConfig {
@@ -63,12 +37,11 @@ impl ServeConfig {
     /// Where one of them cannot.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.gateway.validate()?;
-        http::guard_listen(&self.listen, self.require_keys, self.insecure)?;
-        Ok(())
+        Ok(self.service.validate()?)
     }
 
     fn gateway_config(&self) -> GatewayConfig {
-        GatewayConfig { topic: self.log.topics().events, epoch: self.log.log_epoch, ..self.gateway.clone() }
+        GatewayConfig { topic: self.service.log.topics().events, epoch: self.service.log.log_epoch, ..self.gateway.clone() }
     }
 }
 
@@ -84,14 +57,14 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let auth = if config.require_keys {
-        let store = config.store.client().await;
-        Authenticator::start(store, config.store.tables(), shutdown.clone()).await?
+    let auth = if config.service.require_keys {
+        let store = config.service.store.client().await;
+        Authenticator::start(store, config.service.store.tables(), shutdown.clone()).await?
     } else {
         Authenticator::open()
     };
     let gateway_config = config.gateway_config();
-    let form = registry::register(&config.registry, &gateway_config.topic, "agent_tally.AgentEvent", AGENT_EVENT_SCHEMA).await?;
+    let form = registry::register(&config.service.registry, &gateway_config.topic, "agent_tally.AgentEvent", AGENT_EVENT_SCHEMA).await?;
     let gateway = Gateway::with_wire_form(gateway_config, GatewayParts { log, auth, readiness: readiness.clone() }, form)?;
     let router = gateway.router().merge(admin::router(readiness));
     let watch = tokio::spawn({
@@ -99,6 +72,28 @@ pub async fn serve(
         async move { gateway.watch(shutdown).await }
     });
     tracing::info!(address = %listener.local_addr()?, "ingest gateway is listening");
-    http::serve(listener, http::layered(router, "ingest-gateway", &config.http), shutdown).await.context("the listener broke")?;
+    http::serve(listener, http::layered(router, "ingest-gateway", &config.service.http), shutdown).await.context("the listener broke")?;
     watch.await.context("the watch on the log ended badly")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: ServeConfig,
+    }
+
+    #[test]
+    fn it_listens_on_loopback_unless_told_otherwise() {
+        let parsed = |arguments: &[&str]| Line::try_parse_from([&["test"], arguments].concat()).expect("arguments").config;
+        let service = parsed(&[]).service;
+        assert_eq!((service.listen.to_string(), service.admin_listen.to_string()), ("127.0.0.1:8010".into(), "127.0.0.1:9010".into()));
+        assert!(parsed(&[]).validate().is_ok());
+        assert!(parsed(&["--listen", "0.0.0.0:80"]).validate().is_err());
+        assert!(parsed(&["--listen", "0.0.0.0:80", "--require-keys"]).validate().is_ok());
+    }
 }

@@ -21,11 +21,11 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = service_kit::telemetry::init("query-api")?;
     let shutdown = service_kit::shutdown::on_signal()?;
     let bind = async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
-    let (listener, admin) = (bind(config.listen).await?, bind(config.admin_listen).await?);
+    let (listener, admin) = (bind(config.service.listen).await?, bind(config.service.admin_listen).await?);
     let readiness = Readiness::new();
     readiness.set("store", Err("starting".into()));
     let admin = tokio::spawn(admin::serve(admin, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
-    let log = config.log.connect()?;
+    let log = config.service.log.connect()?;
     let outcome = serve(config, log, readiness, listener, shutdown.clone()).await;
     shutdown.cancel();
     admin.await??;

@@ -6,53 +6,26 @@ use clap::Args;
 use event_log::Log;
 use service_kit::admin::{self, Readiness};
 use service_kit::auth::Authenticator;
-use service_kit::http::{self, HttpConfig};
-use service_kit::log::LogConfig;
-use service_kit::registry::RegistryConfig;
-use service_kit::store::StoreConfig;
-use std::net::SocketAddr;
+use service_kit::http;
+use service_kit::service::ServiceConfig;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of the query API as a process of its own.
 #[derive(Args, Clone, Debug)]
+#[command(
+    mut_arg("listen", |listen| listen.default_value("127.0.0.1:8011")),
+    mut_arg("admin_listen", |listen| listen.default_value("127.0.0.1:9011"))
+)]
 pub struct ServeConfig {
-    /// Where to listen.
-    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8011")]
-    pub listen: SocketAddr,
-
-    /// Where health and metrics are.
-    #[arg(long, env = "ADMIN_LISTEN", default_value = "127.0.0.1:9011")]
-    pub admin_listen: SocketAddr,
-
-    /// Let nobody in without an API key.
-    #[arg(long, env = "REQUIRE_KEYS")]
-    pub require_keys: bool,
-
-    /// Let everybody in, on whatever address.
-    #[arg(long, env = "INSECURE", conflicts_with = "require_keys")]
-    pub insecure: bool,
+    /// What surrounds it.
+    #[command(flatten)]
+    pub service: ServiceConfig,
 
     /// How questions are answered.
     #[command(flatten)]
     pub query: QueryConfig,
-
-    /// Where the schema registry is.
-    #[command(flatten)]
-    pub registry: RegistryConfig,
-
-    /// The HTTP guards.
-    #[command(flatten)]
-    pub http: HttpConfig,
-
-    /// Where the log is.
-    #[command(flatten)]
-    pub log: LogConfig,
-
-    /// Where the numbers and the keys are.
-    #[command(flatten)]
-    pub store: StoreConfig,
 }
 
 impl ServeConfig {
@@ -62,19 +35,18 @@ impl ServeConfig {
     /// Where one of them cannot.
     pub fn validate(&self) -> anyhow::Result<()> {
         self.query_config().validate()?;
-        http::guard_listen(&self.listen, self.require_keys, self.insecure)?;
-        Ok(())
+        Ok(self.service.validate()?)
     }
 
     fn query_config(&self) -> QueryConfig {
-        let topics = self.log.topics();
+        let topics = self.service.log.topics();
         QueryConfig {
             topic_events: topics.events,
             topic_metrics: topics.metrics,
             topic_dead: topics.dead,
-            epoch: self.log.log_epoch,
-            live_days: u32::try_from(self.log.live_days).unwrap_or(u32::MAX),
-            registry: self.registry.clone(),
+            epoch: self.service.log.log_epoch,
+            live_days: u32::try_from(self.service.log.live_days).unwrap_or(u32::MAX),
+            registry: self.service.registry.clone(),
             ..self.query.clone()
         }
     }
@@ -92,8 +64,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let (store, tables) = (config.store.client().await, config.store.tables());
-    let auth = if config.require_keys {
+    let (store, tables) = (config.service.store.client().await, config.service.store.tables());
+    let auth = if config.service.require_keys {
         Authenticator::start(store.clone(), tables.clone(), shutdown.clone()).await?
     } else {
         Authenticator::open()
@@ -102,5 +74,27 @@ pub async fn serve(
     let api = QueryApi::start(config.query_config(), parts).await?;
     let router = api.router().merge(admin::router(readiness));
     tracing::info!(address = %listener.local_addr()?, "query api is listening");
-    http::serve(listener, http::layered(router, "query-api", &config.http), shutdown).await.context("the listener broke")
+    http::serve(listener, http::layered(router, "query-api", &config.service.http), shutdown).await.context("the listener broke")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: ServeConfig,
+    }
+
+    #[test]
+    fn it_listens_on_loopback_unless_told_otherwise() {
+        let parsed = |arguments: &[&str]| Line::try_parse_from([&["test"], arguments].concat()).expect("arguments").config;
+        let service = parsed(&[]).service;
+        assert_eq!((service.listen.to_string(), service.admin_listen.to_string()), ("127.0.0.1:8011".into(), "127.0.0.1:9011".into()));
+        assert!(parsed(&[]).validate().is_ok());
+        assert!(parsed(&["--listen", "0.0.0.0:80"]).validate().is_err());
+        assert!(parsed(&["--listen", "0.0.0.0:80", "--require-keys"]).validate().is_ok());
+    }
 }

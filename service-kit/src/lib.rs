@@ -9,6 +9,7 @@ mod limit;
 pub mod log;
 pub mod problem;
 pub mod registry;
+pub mod service;
 pub mod sessions;
 pub mod shutdown;
 pub mod store;
