@@ -1,4 +1,6 @@
-//! The RFC 8785 form of JSON: one text for all ways to write the same value. Part of the frozen identity
+//! One text for all ways to write the same JSON: the RFC 8785 form, except that whole numbers which are written without
+//! fraction and exponent and fit 64 bits keep all their digits. The RFC rounds them to doubles, so two events that differ
+//! in the last digit of a long id would become one, and one of them would not be counted. Part of the frozen identity
 //! ([`crate::identity`]), so nothing here may ever change what it writes.
 
 use serde_json::{Map, Number, Value};
@@ -73,15 +75,15 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// As ECMAScript's `Number::toString` (ECMA-262, 6.1.6.1.20) writes the nearest double.
+/// Integers exactly (serde_json keeps those that fit 64 bits), all else as ECMAScript's `Number::toString`
+/// (ECMA-262, 6.1.6.1.20) writes the nearest double. Up to 2^53 the two are the same.
 fn write_number(out: &mut Vec<u8>, number: &Number) {
-    const EXACT: u64 = 1 << 53;
-    if let Some(whole) = number.as_i64().filter(|whole| whole.unsigned_abs() <= EXACT) {
-        out.extend_from_slice(whole.to_string().as_bytes());
+    if number.is_f64() {
+        let double = number.as_f64().unwrap_or_default();
+        out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
         return;
     }
-    let double = number.as_f64().unwrap_or_default();
-    out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
+    out.extend_from_slice(number.to_string().as_bytes());
 }
 
 #[cfg(test)]
@@ -129,10 +131,15 @@ mod tests {
         ] {
             assert_eq!(canonical(&Value::from(f64::from_bits(bits))), text);
         }
-        assert_eq!(
-            canonical_text("[12345678901234567890, 9007199254740993, -9007199254740993, 1.0, -0, 1e2]"),
-            "[12345678901234567000,9007199254740992,-9007199254740992,1,0,100]"
-        );
+        assert_eq!(canonical_text("[1.0, -0, 1e2, 9007199254740993.0]"), "[1,0,100,9007199254740992]");
+    }
+
+    #[test]
+    fn long_integers_keep_their_digits() {
+        let longest = "[9007199254740993,-9007199254740993,9223372036854775807,-9223372036854775808,18446744073709551615]";
+        assert_eq!(canonical_text(longest), longest);
+        // What does not fit 64 bits is a double.
+        assert_eq!(canonical_text("[18446744073709551616,-9223372036854775809]"), "[18446744073709552000,-9223372036854776000]");
     }
 
     #[test]
@@ -141,12 +148,14 @@ mod tests {
         assert_eq!(canonical_text(text), "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}");
     }
 
+    /// Up to here every whole number is a double.
+    const EXACT: i64 = 1 << 53;
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<u64>().prop_map(Value::from),
+            (-EXACT..=EXACT).prop_map(Value::from),
             any::<f64>().prop_map(Value::from),
             (-1000..1000i32, -30..30i32).prop_map(|(m, e)| Value::from(f64::from(m) * 10f64.powi(e))),
             any::<String>().prop_map(Value::from),
@@ -165,6 +174,12 @@ mod tests {
         #[test]
         fn another_implementation_writes_the_same(value in json()) {
             prop_assert_eq!(canonical(&value), serde_json_canonicalizer::to_string(&value).expect("a canonical form"));
+        }
+
+        #[test]
+        fn integers_are_told_apart(positive in any::<u64>(), negative in i64::MIN..0) {
+            prop_assert_eq!(canonical_text(&positive.to_string()), positive.to_string());
+            prop_assert_eq!(canonical_text(&negative.to_string()), negative.to_string());
         }
     }
 }

@@ -7,9 +7,14 @@
 //! ```text
 //! fields       = the event's top-level fields as received, without agent_id and event_id,
 //!                without fields that are null
-//! content_hash = SHA-256("agent-tally/event/1\n" ‖ RFC 8785 form of fields)[0..16]
+//! canonical    = the RFC 8785 form of fields, but integers (no fraction, no exponent) from -2^63 to 2^64-1
+//!                with all their digits
+//! content_hash = SHA-256("agent-tally/event/1\n" ‖ canonical)[0..16]
 //! event_id     = "d1." ‖ base64url(SHA-256(content_hash ‖ ordinal as u32 big endian)[0..16])
 //! ```
+//!
+//! The RFC alone rounds integers beyond 2^53 to doubles: two events that differ only in such an id (snowflakes are that
+//! long) would get one identity, and one of them would be lost as a repeat of the other.
 //!
 //! The ordinal counts equal events (same agent, same content hash) of one request from 0.
 
