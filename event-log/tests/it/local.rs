@@ -625,7 +625,7 @@ async fn measures_durable_appends() {
             log.create_topic(&spec).await.expect("created");
             let mut consumer = Arc::clone(&log).join("group", &spec.name).expect("joins");
             begin_all(&log, &spec.name, &mut consumer, 8).await;
-            let rounds = 40_000_usize.div_ceil(producers * batch).min(3_000);
+            let rounds = 100_000_usize.div_ceil(producers * batch).min(3_000);
             let total = rounds * producers * batch;
             let started = std::time::Instant::now();
             let tasks: Vec<_> = (0..producers)
@@ -644,7 +644,10 @@ async fn measures_durable_appends() {
             }
             futures::future::try_join_all(tasks).await.expect("appended");
             let per_second = total as u128 * 1_000 / started.elapsed().as_millis().max(1);
-            tell(&format!("{producers} producers, {batch} records each, consumed: {consumes}: {per_second} records/s"));
+            let wal = std::fs::metadata(directory.path().join("log.sqlite3-wal")).map_or(0, |wal| wal.len()) >> 20;
+            tell(&format!(
+                "{producers} producers, {batch} records each, consumed: {consumes}: {per_second} records/s, write-ahead log {wal} MiB"
+            ));
         }
     }
 }
