@@ -157,7 +157,12 @@ async fn take(shared: &Arc<Shared>, request: Request, shape: impl FnOnce(bool) -
         return Err(ApiError::unsupported_media("one event is sent as application/json; NDJSON goes to /api/v1/events").into());
     }
     let encoding = Encoding::of(headers)?;
-    let (handling, key) = (handling(headers), idempotency_key(headers)?);
+    // Leaving out what is bad needs something that remains: one bad event is refused however lenient its client is.
+    let handling = match (handling(headers), &shape) {
+        (Handling::Lenient, Shape::One(_)) => Handling::Default,
+        (handling, _) => handling,
+    };
+    let key = idempotency_key(headers)?;
     let origin = Origin {
         request_id: service_kit::http::request_id(&parts.extensions).map(|id| id.to_owned()),
         traceparent: service_kit::telemetry::traceparent(headers),

@@ -170,6 +170,17 @@ async fn lenient_publishes_the_good_and_answers_by_index() {
 }
 
 #[tokio::test]
+async fn one_bad_event_is_refused_however_lenient_its_client_is() {
+    let server = Server::start().await;
+    let lenient = |body: &'static str| answer(server.post("/api/v1/agents/a/events").header("prefer", "handling=lenient").body(body));
+    let (status, problem) = lenient(r#"{"message_type":"x"}"#).await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("message_type")));
+    assert_eq!(lenient("[]").await.0, 422);
+    assert_eq!(lenient(r#"{"message_type":"error"}"#).await.0, 202);
+    assert_eq!(server.records().await.len(), 1);
+}
+
+#[tokio::test]
 async fn unknown_fields_are_kept_or_on_request_refused() {
     let server = Server::start().await;
     let event = r#"{"message_type":"error","shiny":[1.0],"metadata":{"b":null}}"#;
