@@ -69,7 +69,7 @@ enum StreamMessage<'a> {
 #[utoipa::path(
     get,
     path = "/api/v1/stream",
-    tag = "live",
+    tag = "stream",
     params(
         ("totals" = Option<bool>, Query, description = "Whether `totals` come; by default true"),
         ("events" = Option<bool>, Query, description = "Whether `event`s come; by default false"),
@@ -104,7 +104,7 @@ async fn stream_follow(State(state): State<Arc<AppState>>, headers: HeaderMap, p
 #[utoipa::path(
     get,
     path = "/api/v1/ws",
-    tag = "live",
+    tag = "stream",
     params(
         ("totals" = Option<bool>, Query, description = "As at /api/v1/stream, and so are all other parameters"),
         ("last_event_id" = Option<String>, Query, description = "The id of the last message that came"),

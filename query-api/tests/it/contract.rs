@@ -75,6 +75,11 @@ async fn the_description_is_as_reviewed() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), operations.len(), "no id is used twice");
+    let described: Vec<&Value> = api["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).collect();
+    for operation in &operations {
+        // The page shows operations by the tags that are described.
+        assert!(operation["tags"].as_array().is_some_and(|tags| tags.iter().all(|tag| described.contains(&tag))), "{operation}");
+    }
     insta::assert_json_snapshot!("openapi", api);
 }
 
