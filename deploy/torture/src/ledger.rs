@@ -51,6 +51,8 @@ pub struct SentEvent {
     pub error_type: Option<String>,
     /// User.
     pub user: Option<String>,
+    /// Conversation.
+    pub conversation: Option<String>,
 }
 
 impl SentEvent {
@@ -73,6 +75,7 @@ impl SentEvent {
             tool: if message_type == MessageType::ToolCall { pick(dice, "tool", 3) } else { None },
             error_type: if message_type == MessageType::Error { pick(dice, "Error", 3) } else { None },
             user: if dice.roll(2) == 0 { pick(dice, "user", 40) } else { None },
+            conversation: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl SentEvent {
             ("tool_name", self.tool.clone().map(Value::from)),
             ("error_type", self.error_type.clone().map(Value::from)),
             ("user_id", self.user.clone().map(Value::from)),
+            ("conversation_id", self.conversation.clone().map(Value::from)),
         ];
         for (name, value) in fields {
             if let Some(value) = value {

@@ -1,6 +1,8 @@
 //! The failure suite's short form: real processes killed, frozen and starved, then audited.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod deployment;
 mod kafka;
+mod pipeline;
 mod power_cut;
 mod standalone;
