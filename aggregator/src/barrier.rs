@@ -66,9 +66,17 @@ mod tests {
                 Ok(())
             })
         }))));
-        let first = tokio::spawn({ let b = Arc::clone(&barrier); async move { b.wait().await } });
+        let first = tokio::spawn({
+            let b = Arc::clone(&barrier);
+            async move { b.wait().await }
+        });
         started.acquire().await.expect("open").forget();
-        let late: Vec<_> = (0..3).map(|_| { let b = Arc::clone(&barrier); tokio::spawn(async move { b.wait().await }) }).collect();
+        let late: Vec<_> = (0..3)
+            .map(|_| {
+                let b = Arc::clone(&barrier);
+                tokio::spawn(async move { b.wait().await })
+            })
+            .collect();
         tokio::task::yield_now().await;
         release.add_permits(1);
         first.await.expect("no panic").expect("synced");

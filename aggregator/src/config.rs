@@ -27,10 +27,10 @@ pub struct AggregatorConfig {
     /// How often totals are written: the knob between cost and freshness.
     #[arg(long, env = "FLUSH_CADENCE", value_enum, default_value_t = Cadence::Balanced)]
     pub flush_cadence: Cadence,
-    /// Types that MessageTypeIndex holds; each costs one more write unit per event.
+    /// Types that `MessageTypeIndex` holds; each costs one more write unit per event.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
     pub indexed_message_types: Vec<MessageType>,
-    /// Days after which raw events expire; 0 keeps them. Events older than one day less are dead letters (too_old).
+    /// Days after which raw events expire; 0 keeps them. Events older than one day less are dead letters (`too_old`).
     #[arg(long, env = "EVENT_RETENTION_DAYS", default_value_t = 0)]
     pub event_retention_days: u32,
     /// Memory for events and additions that are not finished, in MiB, over all partitions.

@@ -71,7 +71,12 @@ pub(crate) async fn consume(
         wire_form,
         guards,
     });
-    tokio::spawn(crate::lag::watch(Arc::clone(&parts.log), shared.config.group.clone(), shared.config.topic_events.clone(), shutdown.clone()));
+    tokio::spawn(crate::lag::watch(
+        Arc::clone(&parts.log),
+        shared.config.group.clone(),
+        shared.config.topic_events.clone(),
+        shutdown.clone(),
+    ));
     parts.readiness.set("aggregator", Ok(()));
     Group { shared, consumer, workers: HashMap::new(), tasks: JoinMap::new() }.run(shutdown).await
 }
@@ -209,7 +214,9 @@ impl Group {
                 None => return Ok(None),
                 Some(Ok(offset)) => return Ok(Some(offset)),
                 Some(Err(StartError::Log(e @ LogError::Trimmed { .. }))) => {
-                    return Err(anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them"));
+                    return Err(
+                        anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them")
+                    );
                 }
                 Some(Err(e)) if !e.is_retryable() => return Err(e.into()),
                 Some(Err(error)) => {
@@ -526,7 +533,9 @@ impl PartitionTask {
             Done::United(key, hashes, Err(StoreError::Passing(_))) => state.unite_failed(&key, &hashes),
             Done::Registered(offset, Ok(())) => state.registered(offset),
             Done::DeadLettered(offset) => state.dead_lettered(offset),
-            Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => return Err(e.into()),
+            Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => {
+                return Err(e.into());
+            }
             Done::Unsynced(e) => return Err(anyhow::Error::new(e).context("the store's file cannot be synced")),
             Done::Committed(finished, outcome) => {
                 self.is_committing = false;

@@ -71,7 +71,12 @@ pub fn event_of(workload: &Workload, agent: u32, i: u32, timestamp: i64) -> Agen
         n if n % 2 == 0 => MessageType::UserMessage,
         _ => MessageType::AgentResponse,
     };
-    let mut e = AgentEvent::new(format!("support-agent-{agent:03}"), timestamp, format!("d1.{:022}", u64::from(agent) << 32 | u64::from(i)), message_type);
+    let mut e = AgentEvent::new(
+        format!("support-agent-{agent:03}"),
+        timestamp,
+        format!("d1.{:022}", u64::from(agent) << 32 | u64::from(i)),
+        message_type,
+    );
     e.content = Some("x".repeat(workload.content_bytes));
     e.user_id = Some(format!("user-{:05}", spread(1, 400)));
     e.conversation_id = Some(format!("conversation-{:06}", i / 8));
@@ -177,7 +182,9 @@ fn users_units(users: &HashMap<Subject, UserSet>, subject: &Subject, timestamp: 
 /// The table of the README: write units and dollars by events per agent and flush.
 pub fn table() -> String {
     use std::fmt::Write as _;
-    let mut out = String::from("| events per agent and flush | write units per 1,000 events | dollars per million events | raw | index | agent items | fleet items | users |\n|---|---|---|---|---|---|---|---|\n");
+    let mut out = String::from(
+        "| events per agent and flush | write units per 1,000 events | dollars per million events | raw | index | agent items | fleet items | users |\n|---|---|---|---|---|---|---|---|\n",
+    );
     for events_per_flush in [1, 5, 12, 25] {
         let spent = write_units_of(&Workload { agents: 40, events_per_flush, flushes: 288, content_bytes: 300 });
         let share = |units: u64| units as f64 * 1_000.0 / spent.events as f64;
@@ -202,6 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "the README has this test print the table")]
     fn twenty_five_events_per_flush_stay_below_the_cost_target() {
         println!("{}", table());
         let spent = write_units_of(&Workload { agents: 40, events_per_flush: 25, flushes: 288, content_bytes: 300 });

@@ -68,7 +68,7 @@ pub enum Next {
     /// Read the item (consistently): this process does not know it yet.
     Read,
     /// Send this update.
-    Update(ItemUpdate),
+    Update(Box<ItemUpdate>),
 }
 
 /// The queue of one item.
@@ -133,8 +133,8 @@ impl ItemQueue {
         finished
     }
 
-    /// What to do now.
-    pub fn next(&mut self) -> Next {
+    /// What to do now; from then on it is under way.
+    pub fn start_next(&mut self) -> Next {
         if self.busy != Busy::Idle || self.ready == 0 || (self.in_order && !self.is_head_resolved()) {
             return Next::Nothing;
         }
@@ -150,7 +150,7 @@ impl ItemQueue {
                 continue;
             }
             self.busy = Busy::Updating;
-            return Next::Update(update);
+            return Next::Update(Box::new(update));
         }
     }
 
@@ -195,9 +195,8 @@ impl ItemQueue {
             return self.drop_up_to(update.last);
         }
         // Without the guard: only what was sent is gone.
-        let (gone, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.slots)
-            .into_iter()
-            .partition(|s| s.offset <= update.last && !matches!(s.state, SlotState::Unresolved));
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.slots).into_iter().partition(|s| s.offset <= update.last && !matches!(s.state, SlotState::Unresolved));
         self.ready -= gone.iter().filter(|s| matches!(s.state, SlotState::Ready(_))).count();
         self.slots = kept;
         gone.into_iter().map(|s| s.offset).collect()

@@ -8,7 +8,9 @@ use crate::partition::{Guards, InsertOutcome, Insertion};
 use crate::shards::ShardPlans;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes, ReturnConsumedCapacity};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes, ReturnConsumedCapacity,
+};
 use event_log::Position;
 use schemas::MessageType;
 use schemas::item::{
@@ -66,11 +68,8 @@ impl Inserter {
     /// Inserts events of one partition. Keys must be unique within the call.
     pub async fn insert(&self, partition: u32, insertions: &[Insertion]) -> Result<Vec<(u64, InsertOutcome)>, InsertError> {
         let statements = insertions.iter().map(|i| self.statement(partition, i)).collect();
-        let request = self
-            .store
-            .batch_execute_statement()
-            .set_statements(Some(statements))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let request =
+            self.store.batch_execute_statement().set_statements(Some(statements)).return_consumed_capacity(ReturnConsumedCapacity::Total);
         let started = std::time::Instant::now();
         let answer = request.send().await;
         crate::measure::operation("BatchExecuteStatement", started, answer.is_ok());

@@ -46,7 +46,8 @@ async fn main() -> anyhow::Result<()> {
     let (store, tables, log) = (cli.store.client().await, cli.store.tables(), cli.log.connect()?);
     let readiness = Readiness::new();
     readiness.set("aggregator", Err("starting".into()));
-    let listener = tokio::net::TcpListener::bind(cli.admin_listen).await.with_context(|| format!("cannot listen on {}", cli.admin_listen))?;
+    let listener =
+        tokio::net::TcpListener::bind(cli.admin_listen).await.with_context(|| format!("cannot listen on {}", cli.admin_listen))?;
     let admin = tokio::spawn(service_kit::admin::serve(listener, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
     if cli.create_tables {
         let options = TableOptions { index_conversations: cli.index_conversations, expire_events: config.event_retention_days > 0 };

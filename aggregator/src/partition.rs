@@ -57,7 +57,15 @@ pub struct Guards {
 
 impl Default for Guards {
     fn default() -> Self {
-        Self { compare_src: true, mark_condition: true, in_order: true, publish_before_commit: true, barrier: true, commit_rule: true, epoch: true }
+        Self {
+            compare_src: true,
+            mark_condition: true,
+            in_order: true,
+            publish_before_commit: true,
+            barrier: true,
+            commit_rule: true,
+            epoch: true,
+        }
     }
 }
 
@@ -348,7 +356,11 @@ impl Partition {
                 InsertOutcome::New | InsertOutcome::Replay => self.resolve_stored(offset),
                 InsertOutcome::Duplicate => self.resolve_insert(offset, Some(Arc::new(Addition::Duplicate))),
                 InsertOutcome::Conflict => {
-                    self.bury(offset, "id_conflict", "another event with other content has the same agent_id, timestamp and event_id".into());
+                    self.bury(
+                        offset,
+                        "id_conflict",
+                        "another event with other content has the same agent_id, timestamp and event_id".into(),
+                    );
                 }
                 InsertOutcome::Invalid(detail) => self.bury(offset, "invalid", detail),
             }
@@ -557,10 +569,10 @@ impl Partition {
             }
             return;
         }
-        match item.queue.next() {
+        match item.queue.start_next() {
             Next::Nothing => {}
             Next::Read => self.commands.push(Command::Read(key.clone())),
-            Next::Update(update) => self.commands.push(Command::Update(key.clone(), Box::new(update))),
+            Next::Update(update) => self.commands.push(Command::Update(key.clone(), update)),
         }
     }
 
@@ -709,7 +721,8 @@ impl Partition {
             return;
         }
         if let Some(known) = &users.known {
-            let (known_already, new): (Vec<_>, Vec<_>) = std::mem::take(&mut users.pending).into_iter().partition(|(_, h)| known.contains(*h));
+            let (known_already, new): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut users.pending).into_iter().partition(|(_, h)| known.contains(*h));
             users.pending = new;
             for (offset, _) in known_already {
                 self.frontier.meet(offset);

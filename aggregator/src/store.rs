@@ -105,7 +105,8 @@ impl MetricsStore {
     pub async fn unite(&self, key: &MetricKey, hashes: &[u64]) -> Result<UserSet, StoreError> {
         for _ in 0..UNION_TRIES {
             let item = self.get(key).await?;
-            let stored = item.as_ref().and_then(|i| i.get(USER_SET)).and_then(|v| v.as_b().ok()).and_then(|b| UserSet::from_bytes(b.as_ref()));
+            let stored =
+                item.as_ref().and_then(|i| i.get(USER_SET)).and_then(|v| v.as_b().ok()).and_then(|b| UserSet::from_bytes(b.as_ref()));
             let version = item.as_ref().and_then(|i| i.get(VERSION)).and_then(|v| v.as_n().ok()).cloned();
             let mut set = stored.unwrap_or_default();
             if !hashes.iter().fold(false, |changed, h| set.insert(*h) | changed) {

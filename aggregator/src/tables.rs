@@ -81,7 +81,11 @@ fn check_keys(table: &TableDescription, layout: &Layout<'_>) -> anyhow::Result<(
     if have != want {
         bail!(
             "table {} has the keys {:?}/{:?}, but {:?}/{:?} are needed; give another table by DYNAMODB_TABLE_EVENTS, DYNAMODB_TABLE_METRICS or DYNAMODB_TABLE_CONTROL",
-            layout.name, have.0.unwrap_or("-"), have.1.unwrap_or("-"), layout.keys.0, layout.keys.1
+            layout.name,
+            have.0.unwrap_or("-"),
+            have.1.unwrap_or("-"),
+            layout.keys.0,
+            layout.keys.1
         );
     }
     Ok(())
@@ -90,11 +94,13 @@ fn check_keys(table: &TableDescription, layout: &Layout<'_>) -> anyhow::Result<(
 /// Records an empty table as ours; a table with items but without our record belongs to something else.
 async fn claim(store: &Client, names: &TableNames, table: &str) -> anyhow::Result<()> {
     let key = |b: aws_sdk_dynamodb::operation::get_item::builders::GetItemFluentBuilder| b.key(KIND, s(kind::TABLE)).key(ID, s(table));
-    let record = key(store.get_item().table_name(&names.control).consistent_read(true)).send().await.context("cannot read the control table")?;
+    let record =
+        key(store.get_item().table_name(&names.control).consistent_read(true)).send().await.context("cannot read the control table")?;
     if record.item.is_some() {
         return Ok(());
     }
-    let page = store.scan().table_name(table).limit(1).consistent_read(true).send().await.with_context(|| format!("cannot read table {table}"))?;
+    let page =
+        store.scan().table_name(table).limit(1).consistent_read(true).send().await.with_context(|| format!("cannot read table {table}"))?;
     if page.count > 0 {
         bail!(
             "table {table} holds items that Agent Tally did not write (no record of it in {}); \
@@ -134,9 +140,8 @@ async fn create(store: &Client, layout: &Layout<'_>) -> anyhow::Result<()> {
     attributes.extend(layout.indexes.iter().map(|(_, hash)| *hash));
     let mut request = store.create_table().table_name(layout.name).billing_mode(BillingMode::PayPerRequest);
     for name in attributes {
-        request = request.attribute_definitions(
-            AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()?,
-        );
+        request = request
+            .attribute_definitions(AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()?);
     }
     for element in key_schema(layout.keys.0, layout.keys.1)? {
         request = request.key_schema(element);

@@ -31,16 +31,13 @@ impl fmt::Display for AgentId {
 }
 
 /// What to tell a client whose agent id does not fit.
-pub const RULE: &str =
-    "must be 1 to 128 characters, start with a letter or digit and continue with letters, digits or . _ : @ / -";
+pub const RULE: &str = "must be 1 to 128 characters, start with a letter or digit and continue with letters, digits or . _ : @ / -";
 
 /// Whether `id` fits `[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}`.
 pub fn is_valid(id: &str) -> bool {
     let bytes = id.as_bytes();
     let Some(first) = bytes.first() else { return false };
-    bytes.len() <= 128
-        && first.is_ascii_alphanumeric()
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._:@/-".contains(b))
+    bytes.len() <= 128 && first.is_ascii_alphanumeric() && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._:@/-".contains(b))
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Integers exactly (serde_json keeps those that fit 64 bits), all else as ECMAScript's `Number::toString`
+/// Integers exactly (`serde_json` keeps those that fit 64 bits), all else as ECMAScript's `Number::toString`
 /// (ECMA-262, 6.1.6.1.20) writes the nearest double. Up to 2^53 the two are the same.
 fn write_number(out: &mut Vec<u8>, number: &Number) {
     if number.is_f64() {

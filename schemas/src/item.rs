@@ -231,7 +231,12 @@ pub struct EventItemOptions {
 
 /// The attributes of an event's item, keys first. `partition_key` from [`event_partition_key`], `src` as
 /// `epoch:partition:offset`.
-pub fn event_attributes(event: &AgentEvent, partition_key: &str, src: &str, options: &EventItemOptions) -> Vec<(&'static str, AttributeValue)> {
+pub fn event_attributes(
+    event: &AgentEvent,
+    partition_key: &str,
+    src: &str,
+    options: &EventItemOptions,
+) -> Vec<(&'static str, AttributeValue)> {
     let mut item: Vec<(&'static str, AttributeValue)> = Vec::with_capacity(16);
     item.push((AGENT_ID, s(partition_key)));
     item.push((TIMESTAMP, s(event_sort_key(event.timestamp, &event.event_id))));
@@ -262,11 +267,7 @@ pub fn event_attributes(event: &AgentEvent, partition_key: &str, src: &str, opti
         ("reasoning_tokens", event.reasoning_tokens),
     ];
     item.extend(whole.into_iter().filter_map(|(name, number)| number.map(|v| (name, n(v)))));
-    let fractions = [
-        ("response_time_ms", event.response_time_ms),
-        ("user_feedback", event.user_feedback),
-        ("cost_usd", event.cost_usd),
-    ];
+    let fractions = [("response_time_ms", event.response_time_ms), ("user_feedback", event.user_feedback), ("cost_usd", event.cost_usd)];
     item.extend(fractions.into_iter().filter_map(|(name, number)| number.map(|v| (name, n(v)))));
     if event.cost_estimated {
         item.push(("cost_estimated", AttributeValue::Bool(true)));
@@ -366,7 +367,8 @@ mod tests {
     #[test]
     fn an_event_comes_back_as_it_was_stored() {
         let options = EventItemOptions { indexed_types: vec![MessageType::Error], ttl: Some(5) };
-        let item: HashMap<_, _> = event_attributes(&event(), "team/bot~3", "0:1:2", &options).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let item: HashMap<_, _> =
+            event_attributes(&event(), "team/bot~3", "0:1:2", &options).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         assert!(item.contains_key("content_zstd") && item.contains_key(TYPE_KEY));
         assert_eq!(event_of_item(&item), Some(StoredEvent { event: event(), src: Some("0:1:2".into()) }));
     }
@@ -380,7 +382,10 @@ mod tests {
 
     #[test]
     fn keys_of_different_items_never_meet() {
-        let key = |subject, period| { let k = MetricKey { subject, period }; (k.partition_key(), k.sort_key()) };
+        let key = |subject, period| {
+            let k = MetricKey { subject, period };
+            (k.partition_key(), k.sort_key())
+        };
         assert_eq!(key(Subject::Agent("a".into()), Period::Day(0)), ("a".into(), "1970-01-01".into()));
         assert_eq!(key(Subject::Agent("a".into()), Period::Hour(25)), ("a#hour".into(), "1970-01-02T01".into()));
         assert_eq!(key(Subject::Fleet(3), Period::Users(0)), ("*~3#users".into(), "1970-01-01".into()));

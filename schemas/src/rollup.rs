@@ -159,7 +159,9 @@ impl Rollup {
         self.last_at = self.last_at.max(other.last_at);
         self.latency_max_us = self.latency_max_us.max(other.latency_max_us);
         for (name, value) in other.scalars() {
-            if value != 0 && let Some(own) = self.scalar(name) {
+            if value != 0
+                && let Some(own) = self.scalar(name)
+            {
                 *own += value;
             }
         }
@@ -222,7 +224,9 @@ impl Rollup {
     pub fn from_item(item: &HashMap<String, AttributeValue>) -> Self {
         let mut rollup = Self::default();
         for (name, value) in item {
-            if let AttributeValue::N(n) = value && let Ok(n) = n.parse::<i64>() {
+            if let AttributeValue::N(n) = value
+                && let Ok(n) = n.parse::<i64>()
+            {
                 rollup.set_attribute(name, n);
             }
         }
@@ -321,7 +325,16 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let mut r = Rollup { last_at: 9, calls: 3, latency_us: 7, latency_n: 1, latency_max_us: 7, cost_nanousd: 5, cost_n: 1, ..Rollup::default() };
+        let mut r = Rollup {
+            last_at: 9,
+            calls: 3,
+            latency_us: 7,
+            latency_n: 1,
+            latency_max_us: 7,
+            cost_nanousd: 5,
+            cost_n: 1,
+            ..Rollup::default()
+        };
         r.by_type[MessageType::Error as usize] = 2;
         r.latency_buckets.insert(49, 1);
         r.models.insert("a#b".into(), ModelUse { calls: 1, tokens: 2, cost_nanousd: 3 });

@@ -1,8 +1,8 @@
 //! Timestamps: microseconds since the epoch inside, ISO 8601 outside.
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::Offset;
-use jiff::Timestamp;
 
 /// Microseconds in a UTC day.
 pub const DAY_US: i64 = 86_400_000_000;
@@ -143,7 +143,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "2026-01-07", "2026-13-07T10:30:00Z", "2026-01-07T25:30:00Z", "2026-01-07T10:30:00.Z", "2026-01-07T10:30:00+99:00", "1767781800", "now", "2026-01-07T10:30:00.12a456Z", "2026-02-30T10:30:00Z"] {
+        for text in [
+            "",
+            "2026-01-07",
+            "2026-13-07T10:30:00Z",
+            "2026-01-07T25:30:00Z",
+            "2026-01-07T10:30:00.Z",
+            "2026-01-07T10:30:00+99:00",
+            "1767781800",
+            "now",
+            "2026-01-07T10:30:00.12a456Z",
+            "2026-02-30T10:30:00Z",
+        ] {
             assert_eq!(parse_client_time(text), None, "{text}");
         }
     }

@@ -130,7 +130,8 @@ async fn users_are_united_by_many_writers(store: Client) {
 async fn foreign_tables_are_refused(store: Client) {
     let tables = tables("foreign");
     let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
-    let attribute = |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap();
+    let attribute =
+        |name: &str| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap();
     let create = |name: &str, range: &str| {
         store
             .create_table()

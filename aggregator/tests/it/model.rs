@@ -85,7 +85,12 @@ fn events(dice: &mut Dice) -> Vec<Vec<AgentEvent>> {
             }
             again
         } else {
-            let mut e = AgentEvent::new(format!("agent-{}", dice.roll(3)), START + (i as i64 % 5) * HOUR / 2, format!("e{i}"), MessageType::ALL[dice.roll(9)]);
+            let mut e = AgentEvent::new(
+                format!("agent-{}", dice.roll(3)),
+                START + (i as i64 % 5) * HOUR / 2,
+                format!("e{i}"),
+                MessageType::ALL[dice.roll(9)],
+            );
             e.content_hash = [1; 16];
             e.token_count = Some(1 + dice.roll(100) as i64);
             e.response_time_ms = dice.chance(50).then(|| dice.roll(5_000) as f64);
@@ -125,7 +130,14 @@ impl World {
 
     fn assign(&mut self, partition: u32) {
         let cadence = [Cadence::Fresh, Cadence::Balanced, Cadence::Cheap][self.dice.roll(3)];
-        let config = PartitionConfig { epoch: 0, partition, cadence, retention: None, inserts_in_flight: 1 + self.dice.roll(4), guards: self.guards };
+        let config = PartitionConfig {
+            epoch: 0,
+            partition,
+            cadence,
+            retention: None,
+            inserts_in_flight: 1 + self.dice.roll(4),
+            guards: self.guards,
+        };
         let next_read = self.committed[partition as usize] as usize;
         self.workers.push(Worker { partition, state: Partition::new(config), next_read, doing: Vec::new(), is_zombie: false, now: 0 });
     }

@@ -14,11 +14,25 @@ use std::time::Duration;
 const NOW_MS: i64 = 1_767_780_000_000;
 
 fn partition(retention: Option<Duration>) -> Partition {
-    Partition::new(PartitionConfig { epoch: 0, partition: 0, cadence: Cadence::Fresh, retention, inserts_in_flight: 4, guards: Guards::default() })
+    Partition::new(PartitionConfig {
+        epoch: 0,
+        partition: 0,
+        cadence: Cadence::Fresh,
+        retention,
+        inserts_in_flight: 4,
+        guards: Guards::default(),
+    })
 }
 
 fn record(offset: u64) -> Arc<LogRecord> {
-    Arc::new(LogRecord { partition: 0, offset, appended_at_ms: NOW_MS, key: bytes::Bytes::new(), value: bytes::Bytes::new(), headers: vec![] })
+    Arc::new(LogRecord {
+        partition: 0,
+        offset,
+        appended_at_ms: NOW_MS,
+        key: bytes::Bytes::new(),
+        value: bytes::Bytes::new(),
+        headers: vec![],
+    })
 }
 
 fn event(agent: &str, id: u64, age_us: i64) -> AgentEvent {
@@ -83,9 +97,11 @@ fn what_is_too_old_when_it_was_appended_is_a_dead_letter_and_ttl_leaves_two_days
     state.record(record(1), Ok(event("a", 1, 29 * DAY_US)));
     state.record(record(2), Ok(event("a", 2, 0)));
     let commands = state.tick(0);
-    let dead: Vec<_> = commands.iter().filter_map(|c| if let Command::DeadLetter(r, why) = c { Some((r.offset, why.reason)) } else { None }).collect();
+    let dead: Vec<_> =
+        commands.iter().filter_map(|c| if let Command::DeadLetter(r, why) = c { Some((r.offset, why.reason)) } else { None }).collect();
     assert_eq!(dead, [(0, "too_old")]);
-    let ttls: Vec<_> = commands.iter().flat_map(|c| if let Command::Insert(i) = c { i.clone() } else { vec![] }).map(|i| i.ttl.unwrap()).collect();
+    let ttls: Vec<_> =
+        commands.iter().flat_map(|c| if let Command::Insert(i) = c { i.clone() } else { vec![] }).map(|i| i.ttl.unwrap()).collect();
     assert_eq!(ttls, [NOW_MS / 1_000 + 2 * 86_400, NOW_MS / 1_000 + 30 * 86_400]);
 }
 

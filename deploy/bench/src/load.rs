@@ -67,7 +67,7 @@ fn template(i: usize, agents: usize) -> anyhow::Result<[String; 3]> {
     });
     let more = match message_type {
         "agent_response" => json!({
-            "model_used": if turn % 2 == 0 { "gpt-5-mini" } else { "claude-sonnet-4-5" },
+            "model_used": if turn.is_multiple_of(2) { "gpt-5-mini" } else { "claude-sonnet-4-5" },
             "response_time_ms": 250 + i * 37 % 4_000,
             "input_tokens": 200 + i * 11 % 3_000,
             "output_tokens": 40 + i * 17 % 700,

@@ -49,10 +49,7 @@ pub async fn audit(store: &Client, tables: &TableNames, ledger: &Ledger) -> anyh
     let agents: BTreeSet<String> = ledger.events().keys().map(|k| k.0.clone()).collect();
     ensure!(metrics.directory == agents, "the directory has {:?} instead of {agents:?}", metrics.directory);
     let duplicates = metrics.days.values().map(|r| r.duplicates).sum();
-    ensure!(
-        duplicates == metrics.fleet_days.values().map(|r| r.duplicates).sum::<i64>(),
-        "agents and fleet disagree on the duplicates"
-    );
+    ensure!(duplicates == metrics.fleet_days.values().map(|r| r.duplicates).sum::<i64>(), "agents and fleet disagree on the duplicates");
     Ok(Audit { events, rollups: metrics.days.len() + metrics.hours.len(), duplicates })
 }
 

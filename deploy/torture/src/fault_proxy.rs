@@ -100,7 +100,8 @@ impl Proxy {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let faults = self.faults.lock().expect("no panic while held").clone();
         let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
-        let is_data = ["GetItem", "PutItem", "UpdateItem", "BatchExecuteStatement", "BatchGetItem", "Query"].iter().any(|o| target.ends_with(o));
+        let is_data =
+            ["GetItem", "PutItem", "UpdateItem", "BatchExecuteStatement", "BatchGetItem", "Query"].iter().any(|o| target.ends_with(o));
         if !is_data {
             return self.forward(&head, body).await;
         }
@@ -135,7 +136,12 @@ impl Proxy {
     }
 
     /// Leaves out the throttled statements, and answers for them as DynamoDB does: inside a 200.
-    async fn batch(&self, head: &hyper::http::request::Parts, body: &Bytes, is_throttled: impl Fn(&Value) -> bool) -> io::Result<Response<Full<Bytes>>> {
+    async fn batch(
+        &self,
+        head: &hyper::http::request::Parts,
+        body: &Bytes,
+        is_throttled: impl Fn(&Value) -> bool,
+    ) -> io::Result<Response<Full<Bytes>>> {
         let faults = self.faults.lock().expect("no panic while held").clone();
         let mut request: Value = serde_json::from_slice(body)?;
         let statements = request["Statements"].as_array().cloned().unwrap_or_default();
@@ -158,10 +164,17 @@ impl Proxy {
             return Err(io::Error::other("answer lost"));
         }
         let mut kept = responses.into_iter();
-        let merged: Vec<Value> = throttled
-            .iter()
-            .map(|t| if *t { json!({"Error": {"Code": "ThrottlingError", "Message": "slow down"}}) } else { kept.next().unwrap_or(json!({})) })
-            .collect();
+        let merged: Vec<Value> =
+            throttled
+                .iter()
+                .map(|t| {
+                    if *t {
+                        json!({"Error": {"Code": "ThrottlingError", "Message": "slow down"}})
+                    } else {
+                        kept.next().unwrap_or(json!({}))
+                    }
+                })
+                .collect();
         Ok(answer(200, &json!({"Responses": merged, "ConsumedCapacity": capacity})))
     }
 

@@ -49,7 +49,8 @@ impl Process {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let log = std::fs::read_to_string(log_file)?;
-            let address = log.lines().filter(|l| l.contains("is listening")).find_map(|l| l.split("\"address\":\"").nth(1)?.split('"').next());
+            let address =
+                log.lines().filter(|l| l.contains("is listening")).find_map(|l| l.split("\"address\":\"").nth(1)?.split('"').next());
             if let Some(address) = address {
                 return Ok(format!("http://{address}"));
             }

@@ -27,7 +27,7 @@ fn serve(data_dir: &Path, listen: &str, environment: &[(String, String)]) -> (Pr
 async fn audit_data_dir(data_dir: &Path, ledger: &Ledger) {
     let engine = Engine::open(&data_dir.join("store.sqlite3")).unwrap();
     let found = audit(&engine.client(), &TableNames::default(), ledger).await.unwrap();
-    let log: Arc<dyn Log> = Arc::new(LocalLog::open(&data_dir.join("log.sqlite3"), LocalOptions::default()).unwrap());
+    let log: Arc<dyn Log> = Arc::new(LocalLog::open(data_dir.join("log.sqlite3"), LocalOptions::default()).unwrap());
     audit_log(&*log, "agent-events", found, 0).await.unwrap();
 }
 
