@@ -126,7 +126,13 @@ async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_ka
             aggregators[(i + 1) % 3].signal("CONT").unwrap();
         }
         if round == 12 {
-            let spec = event_log::TopicSpec { name: "agent-events".into(), partitions: 6, retention: None, retention_bytes: None, is_compacted: false };
+            let spec = event_log::TopicSpec {
+                name: "agent-events".into(),
+                partitions: 6,
+                retention: None,
+                retention_bytes: None,
+                is_compacted: false,
+            };
             deployment.log().create_topic(&spec).await.unwrap();
         }
         // One agent is throttled for a while: it holds back only itself.
