@@ -1,11 +1,11 @@
 //! Counts every accepted event exactly once.
 //!
 //! One event passes through the modules in this order:
-//! [`consume`] hands the partition's records over, [`partition`] decides (it does no I/O: it is a state machine
-//! that the model test drives with crashes, zombies and delayed writes), [`insert`] writes the raw event if it
-//! is absent, [`fold`] says what it adds, [`flush`] adds to the rollups under the mark, [`users`] and
-//! [`directory`] note who used and who is there, [`announce`] publishes the new totals, [`commit`] moves the
-//! group's offset behind everything that is finished. What cannot be processed goes to [`dead_letter`].
+//! `consume` hands the partition's records over, [`decode`] reads them, [`partition`] decides (it does no I/O: it is
+//! a state machine that the model test drives with crashes, zombies and delayed writes), [`insert`] writes the raw
+//! event if it is absent, [`fold`] says what it adds, [`flush`] forms the additions to the rollups, [`store`] makes
+//! them under the mark and notes who used and who is there, [`announce`] publishes the new totals, [`commit`] moves
+//! the group's offset behind everything that is finished. What cannot be processed goes to [`dead_letter`].
 //!
 //! It serves no HTTP but health and metrics, and it never edits what it has inserted.
 

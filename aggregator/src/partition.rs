@@ -1,6 +1,6 @@
 //! One partition's events on their way from the log into the counters: decides, does no I/O.
 //!
-//! The driver ([`crate::consume`]) feeds records, answers and the time in and carries out the [`Command`]s
+//! The driver (`consume`) feeds records, answers and the time in and carries out the [`Command`]s
 //! that come out, in whatever order the world answers. The model test drives the same code with crashes,
 //! zombies, delayed writes and lost answers.
 //!
