@@ -4,7 +4,7 @@ use crate::report::Table;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Ticks per second in /proc/<pid>/stat: 100 on every Linux that Rust runs on.
+/// Ticks per second in `/proc/<pid>/stat`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The times at one moment.
@@ -19,6 +19,8 @@ pub(crate) struct Snapshot {
     /// Ticks that the machine's processors were idle, and waited for the disk.
     idle: u64,
     waiting: u64,
+    /// Ticks of anything else that the machine's processors did.
+    busy: u64,
     /// Bytes sent to the disk.
     written: u64,
 }
@@ -46,6 +48,7 @@ impl Snapshot {
             clients: ticks(&std::fs::read_to_string("/proc/self/stat")?),
             idle: machine.get(3).copied().unwrap_or_default(),
             waiting: machine.get(4).copied().unwrap_or_default(),
+            busy: machine.iter().enumerate().filter(|(i, _)| *i < 8 && ![3, 4].contains(i)).map(|(_, ticks)| ticks).sum(),
             written,
         })
     }
@@ -62,6 +65,8 @@ impl Snapshot {
             *sum = (sum.0 + 1, sum.1 + ticks.saturating_sub(before));
         }
         let server = now.server.saturating_sub(self.server);
+        let clients = now.clients.saturating_sub(self.clients);
+        let busy = now.busy.saturating_sub(self.busy);
         let ended = server.saturating_sub(by_name.values().map(|(_, ticks)| ticks).sum());
         let mut threads: Vec<_> = by_name.into_iter().map(|(name, (count, ticks))| (name, count, cores(ticks))).collect();
         threads.push(("(ended meanwhile)".into(), 0, cores(ended)));
@@ -70,7 +75,8 @@ impl Snapshot {
         Ok(Usage {
             threads,
             server: cores(server),
-            clients: cores(now.clients.saturating_sub(self.clients)),
+            clients: cores(clients),
+            others: cores(busy.saturating_sub(server + clients)),
             idle: cores(now.idle.saturating_sub(self.idle)),
             waiting: cores(now.waiting.saturating_sub(self.waiting)),
             written: now.written.saturating_sub(self.written),
@@ -95,6 +101,7 @@ pub(crate) struct Usage {
     threads: Vec<(String, usize, f64)>,
     pub(crate) server: f64,
     clients: f64,
+    others: f64,
     idle: f64,
     waiting: f64,
     pub(crate) written: u64,
@@ -109,6 +116,7 @@ impl Usage {
             table.row(&[&format!("— {name}"), &count.to_string(), &format!("{cores:.2}")]);
         }
         table.row(&["clients", "", &format!("{:.2}", self.clients)]);
+        table.row(&["other processes and the kernel", "", &format!("{:.2}", self.others)]);
         table.row(&["machine idle", "", &format!("{:.2}", self.idle)]);
         table.row(&["machine waiting for the disk", "", &format!("{:.2}", self.waiting)]);
         table.print()

@@ -14,6 +14,7 @@
 
 mod barrier;
 mod connector;
+mod inserts;
 mod operations;
 
 use aws_sdk_dynamodb::Client;

@@ -1,6 +1,7 @@
 //! The DynamoDB operations that our services use, handed to the engine: JSON in, JSON out. It must not
 //! change what the engine answers, except that long error messages are cut (they echo whole requests).
 
+use super::inserts;
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,7 +48,10 @@ pub(super) fn answer(database: &Database, operation: &str, body: &[u8]) -> Answe
 
 fn dispatch(db: &Database, operation: &str, body: &[u8]) -> Result<String, DynoxideError> {
     match operation {
-        "BatchExecuteStatement" => run(body, |r| db.batch_execute_statement(r)),
+        "BatchExecuteStatement" => match inserts::in_one_transaction(db, body) {
+            Some(answer) => Ok(answer),
+            None => run(body, |r| db.batch_execute_statement(r)),
+        },
         "UpdateItem" => run(body, |r| db.update_item(r)),
         "Query" => run(body, |r| db.query(r)),
         "GetItem" => run(body, |r| db.get_item(r)),

@@ -115,6 +115,39 @@ async fn a_duplicate_insert_fails_alone_and_leaves_the_item_as_it_was() {
     assert_eq!(found, [("1", "0:0:1"), ("2", "0:0:1"), ("3", "0:0:2")]);
 }
 
+#[test]
+fn a_batch_in_one_transaction_answers_as_the_engine_s_batch_does() {
+    let create = r#"{"TableName": "things", "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "S"},
+            {"AttributeName": "tk", "AttributeType": "S"}],
+        "GlobalSecondaryIndexes": [{"IndexName": "by_type", "Projection": {"ProjectionType": "KEYS_ONLY"},
+            "KeySchema": [{"AttributeName": "tk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]}]}"#;
+    let batch = |keys: &[&str]| {
+        let statement = |sk: &&str| {
+            serde_json::json!({
+                "Statement": r#"INSERT INTO "things" VALUE {'pk': ?, 'sk': ?, 'tk': ?, 'content': ?}"#,
+                "Parameters": [{"S": "a"}, {"S": sk}, {"S": "error"}, {"S": "x".repeat(1_500)}],
+            })
+        };
+        let statements: Vec<_> = keys.iter().map(statement).collect();
+        serde_json::json!({"Statements": statements, "ReturnConsumedCapacity": "TOTAL"})
+    };
+    let [ours, theirs] = [(); 2].map(|()| dynoxide::Database::memory().expect("opens"));
+    for db in [&ours, &theirs] {
+        assert_eq!(operations::answer(db, "CreateTable", create.as_bytes()).status, 200);
+    }
+    for (keys, is_one_transaction) in [(["1", "2"], true), (["2", "3"], false)] {
+        let body = batch(&keys).to_string();
+        let before = inserts::in_one_transaction(&ours, body.as_bytes());
+        assert_eq!(before.is_some(), is_one_transaction);
+        let answer = before.unwrap_or_else(|| operations::answer(&ours, "BatchExecuteStatement", body.as_bytes()).json);
+        let expected = theirs.batch_execute_statement(serde_json::from_value(batch(&keys)).expect("reads")).expect("answers");
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("is JSON");
+        assert_eq!(answer, serde_json::to_value(&expected).expect("is JSON"));
+    }
+}
+
 #[tokio::test]
 async fn twenty_five_inserts_go_in_one_request() {
     let store = Store::with_table().await;
