@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Events per request.
 const BATCH: usize = 500;
+/// Bytes of events per request; the gateway takes 8 MiB.
+const BATCH_BYTES: usize = 4 << 20;
 /// The contract's unmarked fields, which the older system stored under these names.
 const FIELDS: [&str; 8] =
     ["message_type", "content", "metadata", "error_details", "response_time_ms", "token_count", "model_used", "user_feedback"];
@@ -65,16 +67,20 @@ pub async fn run(options: ImportTables) -> anyhow::Result<()> {
 pub async fn import_tables(store: &Client, options: &ImportTables, mut progress: impl FnMut(&Imported)) -> anyhow::Result<Imported> {
     let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
     let mut imported = Imported::default();
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), 0);
     let mut pages = store.scan().table_name(&options.from_table).into_paginator().items().send();
     while let Some(item) = pages.next().await {
         let item = item.with_context(|| format!("cannot read table {}", options.from_table))?;
         ensure!(!item.contains_key(SRC), "table {} is written by Agent Tally itself; name the older system's table", options.from_table);
         match event_of(&item) {
-            Some(event) => batch.push(event),
+            Some(event) => {
+                bytes += event.to_string().len();
+                batch.push(event);
+            }
             None => *imported.refused.entry("the item has no agent_id or timestamp".into()).or_default() += 1,
         }
-        if batch.len() == BATCH {
+        if batch.len() == BATCH || bytes >= BATCH_BYTES {
+            bytes = 0;
             post(&http, options, &std::mem::take(&mut batch), &mut imported).await?;
             progress(&imported);
         }

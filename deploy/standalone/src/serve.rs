@@ -80,6 +80,9 @@ pub struct ServeArgs {
     /// MiB that the log may use: counted events leave it sooner then, and where none may go, new ones are refused (503).
     #[arg(long, env = "LOG_MAX_MIB", default_value_t = 8_192, value_parser = clap::value_parser!(u64).range(16..=16_777_216))]
     log_max_mib: u64,
+    /// Which log this is: raised by hand when the log had to be begun anew beside a store that has counted.
+    #[arg(long, env = "LOG_EPOCH", default_value_t = 0)]
+    log_epoch: u32,
     /// Days, today included, whose totals are held in memory.
     #[arg(long, env = "LIVE_DAYS", default_value_t = 35, value_parser = clap::value_parser!(u32).range(2..=400))]
     live_days: u32,
@@ -257,11 +260,17 @@ async fn authenticator(
 
 impl ServeArgs {
     fn gateway(&self) -> GatewayConfig {
-        GatewayConfig { event_retention_days: self.event_retention_days, price_table: self.price_table.clone(), ..GatewayConfig::default() }
+        GatewayConfig {
+            epoch: self.log_epoch,
+            event_retention_days: self.event_retention_days,
+            price_table: self.price_table.clone(),
+            ..GatewayConfig::default()
+        }
     }
 
     fn query(&self) -> QueryConfig {
         QueryConfig {
+            epoch: self.log_epoch,
             live_days: self.live_days,
             indexed_message_types: self.indexed_message_types.clone(),
             dashboard_dir: self.dashboard_dir.clone(),
@@ -271,6 +280,7 @@ impl ServeArgs {
 
     fn aggregator(&self) -> AggregatorConfig {
         AggregatorConfig {
+            epoch: self.log_epoch,
             flush_cadence: self.flush,
             indexed_message_types: self.indexed_message_types.clone(),
             event_retention_days: self.event_retention_days,

@@ -127,7 +127,7 @@ impl Drop for Process {
 }
 
 /// Where cargo put a binary of this workspace: beside the test's own directory.
-fn binary_path(name: &str) -> anyhow::Result<PathBuf> {
+pub fn binary_path(name: &str) -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let path = test.parent().and_then(|deps| deps.parent()).context("a test lies in target/<profile>/deps")?.join(name);
     ensure!(path.exists(), "{name} is not built: run `cargo build --workspace --bins` first (make test does)");

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod deployment;
+mod import;
 mod kafka;
 mod pipeline;
 mod power_cut;
+mod replaced_log;
 mod standalone;

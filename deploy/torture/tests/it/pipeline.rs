@@ -1,10 +1,10 @@
 //! The whole pipeline, from an agent's POST to every number and event that can be read, compared with the sender's own
 //! books. Runs twice: on standalone, and on Apache Kafka with DynamoDB Local.
 
-mod api;
+pub(crate) mod api;
 mod events;
 mod live;
-mod numbers;
+pub(crate) mod numbers;
 mod older_client;
 mod shutdown;
 mod truth;

@@ -5,34 +5,39 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// A client of one deployment.
-pub(super) struct Api {
-    pub(super) http: reqwest::Client,
-    pub(super) gateway: String,
-    pub(super) query: String,
+pub(crate) struct Api {
+    pub(crate) http: reqwest::Client,
+    pub(crate) gateway: String,
+    pub(crate) query: String,
 }
 
 impl Api {
-    pub(super) fn new(deployment: &Deployment) -> Self {
+    pub(crate) fn new(deployment: &Deployment) -> Self {
+        Self { query: deployment.query.clone(), ..Self::at(&deployment.gateway) }
+    }
+
+    /// Where one process answers everything.
+    pub(crate) fn at(url: &str) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build().unwrap();
-        Self { http, gateway: deployment.gateway.clone(), query: deployment.query.clone() }
+        Self { http, gateway: url.to_owned(), query: url.to_owned() }
     }
 
     /// Status and JSON of an answer.
-    pub(super) async fn ask(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn ask(&self, path: &str) -> (u16, Value) {
         let answer = self.http.get(format!("{}{path}", self.query)).send().await.unwrap();
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     /// The JSON of a 200.
-    pub(super) async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(path).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
     /// Asks until `is_there` holds; for what follows the counted numbers by a moment.
-    pub(super) async fn get_until(&self, path: &str, is_there: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn get_until(&self, path: &str, is_there: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let body = self.get(path).await;
@@ -44,7 +49,7 @@ impl Api {
     }
 
     /// Posts and returns the JSON of a 202.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.http.post(format!("{}{path}", self.gateway)).json(body).send().await.unwrap();
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
         assert_eq!(status, 202, "{path}: {text}");
@@ -52,7 +57,7 @@ impl Api {
     }
 
     /// Waits until a receipt is counted.
-    pub(super) async fn await_counted(&self, answer: &Value) {
+    pub(crate) async fn await_counted(&self, answer: &Value) {
         let receipt = answer["receipt"].as_str().unwrap();
         let is_counted = |body: &Value| body["counted"] == true;
         let body = self.get_until(&format!("/api/v1/receipts/{receipt}?wait_ms=5000"), is_counted).await;
@@ -60,7 +65,7 @@ impl Api {
     }
 
     /// All items of a paged path, following its cursors.
-    pub(super) async fn pages(&self, path: &str) -> Vec<Value> {
+    pub(crate) async fn pages(&self, path: &str) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
         for _ in 0..1_000 {
             let page = self.get(&format!("{path}{cursor}")).await;

@@ -235,7 +235,7 @@ fn items(answer: &Value) -> &Vec<Value> {
 }
 
 /// Every field of `want` is in `have` with that value; `have` may have more.
-pub(super) fn same(have: &Value, want: &Value, what: &str) {
+pub(crate) fn same(have: &Value, want: &Value, what: &str) {
     match want {
         Value::Object(fields) => {
             for (name, want) in fields {
