@@ -193,7 +193,8 @@ async fn serve_socket(mut socket: WebSocket, mut follower: Box<Follower>) {
                 tokio::select! {
                     message = &mut next => break message,
                     said = socket.recv() => match said {
-                        Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
+                        Some(Ok(Frame::Close(_))) => return answer_goodbye(socket).await,
+                        Some(Err(_)) | None => return,
                         // Nothing is asked for over an open socket; pings are answered below us.
                         Some(Ok(_)) => {}
                     },
@@ -209,6 +210,14 @@ async fn serve_socket(mut socket: WebSocket, mut follower: Box<Follower>) {
     let goodbye = Frame::Close(Some(CloseFrame { code: close_code::AWAY, reason: "the stream ends; connect again".into() }));
     if tokio::time::timeout(SEND_WITHIN, socket.send(goodbye)).await.is_err() {
         tracing::debug!("a websocket could not be closed in time");
+    }
+}
+
+/// Reads on until the answer to the client's close frame, which the socket has at hand, is written: without it a browser
+/// reports a broken connection (RFC 6455, 7.4.1: 1006).
+async fn answer_goodbye(mut socket: WebSocket) {
+    if tokio::time::timeout(SEND_WITHIN, socket.recv()).await.is_err() {
+        tracing::debug!("a websocket's goodbye could not be answered in time");
     }
 }
 

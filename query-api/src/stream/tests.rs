@@ -434,6 +434,23 @@ async fn a_websocket_carries_the_same_messages() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_goodbye_is_answered() {
+    let server = Server::start().await;
+    let mut socket = server.socket("", &[]).await.expect("a socket");
+    server.said(&mut socket, "heartbeat").await;
+    let bye = tungstenite::protocol::CloseFrame { code: tungstenite::protocol::frame::coding::CloseCode::Normal, reason: "".into() };
+    socket.send(Frame::Close(Some(bye))).await.expect("sent");
+    let answer = loop {
+        match in_time(socket.next()).await {
+            Some(Ok(Frame::Close(frame))) => break frame.map(|f| u16::from(f.code)),
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(answer, Some(1000));
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_get_no_socket() {
     let server = Server::start().await;
     for origin in ["http://evil.example", "null", "http://localhost:1"] {
