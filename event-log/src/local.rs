@@ -16,8 +16,10 @@
 //! **Retention** (`trim`) goes by age, by size per partition, and, where [`LocalOptions::max_bytes`] is reached, by
 //! taking the oldest records that groups have committed from topics that bound their age or size. It never passes the
 //! lowest committed offset of a registered group; a group is registered by joining once, and one that never committed
-//! holds everything. With no room and nothing that may go, appends answer [`AppendError::NoRoom`]. In a compacted topic a
-//! record goes in the same transaction that appends its successor; the partition's start moves by retention only.
+//! holds everything. With no room and nothing that may go, appends answer [`AppendError::NoRoom`]; a part of the bound is
+//! kept for topics without groups, which take what comes of the counting, so that a full log can be emptied. In a
+//! compacted topic a record goes in the same transaction that appends its successor; the partition's start moves by
+//! retention only.
 //!
 //! **Groups** live in this process (`group`): partitions are shared evenly among the members and move as little as
 //! possible. Committed offsets and registrations are in the file.

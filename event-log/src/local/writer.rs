@@ -23,6 +23,9 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 const CHECKPOINT_BYTES: usize = 16 << 20;
 /// What a commit adds to the write-ahead log besides its records, about.
 const COMMIT_BYTES: usize = 16 << 10;
+/// Topics that groups count may not fill the last part (one in so many) of the log's bound: whoever counts appends what
+/// comes of it before it commits, and where that found no room, no commit could ever make any.
+const KEPT_FOR_RESULTS: u64 = 16;
 /// A write-ahead log of more pages than this is worth making readers wait for its restart.
 const LONG_WAL_PAGES: i64 = 16_384;
 
@@ -236,15 +239,16 @@ impl Writer {
 
     fn stage(&mut self, appends: &[Append], commits: &[Commit]) -> rusqlite::Result<Vec<Option<u64>>> {
         let now = now_ms();
-        let mut room = self.max_bytes.map_or(u64::MAX, |max| max.saturating_sub(self.used_bytes));
+        let mut used = self.used_bytes;
+        let bounds: Vec<u64> = (0..self.ledgers.len()).map(|topic| self.bound_of(topic)).collect();
         let mut offsets = Vec::with_capacity(appends.len());
         for Append { topic, partition, record, .. } in appends {
             let bytes = stored_bytes(record) as u64;
-            let Some(left) = room.checked_sub(bytes) else {
+            if used + bytes > bounds[*topic] {
                 offsets.push(None);
                 continue;
-            };
-            room = left;
+            }
+            used += bytes;
             let partition = &mut self.ledgers[*topic].partitions[*partition as usize];
             let offset = partition.staged.end;
             write_headers(&record.headers, &mut self.headers);
@@ -354,14 +358,24 @@ impl Writer {
         }
     }
 
+    /// How large the log may grow by records of that topic.
+    fn bound_of(&self, topic: usize) -> u64 {
+        match self.max_bytes {
+            Some(max) if self.ledgers[topic].shared.has_groups() => max - max / KEPT_FOR_RESULTS,
+            Some(max) => max,
+            None => u64::MAX,
+        }
+    }
+
     /// Trims where the batch would pass the log's bound in size; then a little more, so that not every batch has to.
     fn make_room_for(&mut self, batch: &Batch) {
+        if self.max_bytes.is_none() {
+            return;
+        }
         let bytes = batch.appends.iter().map(|append| stored_bytes(&append.record)).sum::<usize>() as u64;
-        if let Some(max) = self.max_bytes
-            && bytes > 0
-            && self.used_bytes + bytes > max
-        {
-            self.make_room(max.saturating_sub(bytes.max(max / 32)));
+        let Some(bound) = batch.appends.iter().map(|append| self.bound_of(append.topic)).min() else { return };
+        if self.used_bytes + bytes > bound {
+            self.make_room(bound.saturating_sub(bytes.max(bound / 32)));
         }
     }
 

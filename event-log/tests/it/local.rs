@@ -332,6 +332,38 @@ async fn a_full_log_refuses_what_nobody_counted_and_takes_more_once_it_was() {
     .await;
 }
 
+/// Whoever counts the records writes down what came of them before it commits: if that found no room behind records
+/// that nobody has committed, nothing could ever be committed, and the log would stay full for good.
+#[tokio::test]
+async fn a_log_full_of_what_is_not_counted_leaves_room_for_what_comes_of_the_counting() {
+    within(async {
+        let directory = TempDir::new().expect("a directory");
+        let (_, log) = open(&file(&directory), LocalOptions { max_bytes: Some(4 << 20), ..LocalOptions::default() });
+        let counted = TopicSpec { retention: Some(Duration::from_secs(86_400)), ..topic(1) };
+        let results = TopicSpec { is_compacted: true, ..topic(1) };
+        let refused = topic(1);
+        for spec in [&counted, &results, &refused] {
+            log.create_topic(spec).await.expect("created");
+        }
+        let mut consumer = Arc::clone(&log).join(&fresh("group"), &counted.name).expect("joins");
+        begin_all(&log, &counted.name, &mut consumer, 1).await;
+        let fill = async |bytes: usize| {
+            let mut taken = 0_u64;
+            while let Ok(_) = log.append(&counted.name, record("k", vec![b'x'; bytes])).expect("room in the buffer").await {
+                taken += 1;
+            }
+            taken
+        };
+        let first = fill(10_000).await + fill(100).await;
+        append_all(&log, &results.name, (0..100).map(|n| record(format!("agent-{n}"), vec![b'x'; 300]))).await;
+        append_all(&log, &refused.name, (0..5).map(|n| record(format!("{n}"), vec![b'x'; 10_000]))).await;
+        assert_eq!(fill(100).await, 0, "that room is not for more of what is to be counted");
+        consumer.committer().commit(0, first).await.expect("commits");
+        assert!(fill(10_000).await > 100);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_file_shrinks_again_after_a_trim() {
     within(async {
