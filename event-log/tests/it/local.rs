@@ -349,7 +349,7 @@ async fn a_log_full_of_what_is_not_counted_leaves_room_for_what_comes_of_the_cou
         begin_all(&log, &counted.name, &mut consumer, 1).await;
         let fill = async |bytes: usize| {
             let mut taken = 0_u64;
-            while let Ok(_) = log.append(&counted.name, record("k", vec![b'x'; bytes])).expect("room in the buffer").await {
+            while log.append(&counted.name, record("k", vec![b'x'; bytes])).expect("room in the buffer").await.is_ok() {
                 taken += 1;
             }
             taken
