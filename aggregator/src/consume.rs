@@ -192,13 +192,16 @@ impl Group {
     async fn begin(&mut self, assignments: Vec<Assignment>, shutdown: &CancellationToken) -> anyhow::Result<()> {
         for assignment in assignments {
             let Some(offset) = self.starting_offset(assignment, shutdown).await? else { return Ok(()) };
+            if !is_held(self.consumer.begin(assignment.partition, offset))? {
+                tracing::info!(partition = assignment.partition, "the partition is gone before it began");
+                continue;
+            }
             let (inbox, messages) = mpsc::unbounded_channel();
             let weight = Arc::new(Weight::default());
-            let task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, Arc::clone(&weight));
+            let task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, offset, Arc::clone(&weight));
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
             self.tasks.spawn(assignment.partition, task.run(messages));
             self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
-            self.consumer.begin(assignment.partition, offset)?;
         }
         Ok(())
     }
@@ -242,7 +245,7 @@ impl Group {
             // A task that ended is reported by join_next.
             if worker.inbox.send(Message::Records(records)).is_ok() && !worker.is_paused && worker.weight.total() > budget {
                 worker.is_paused = true;
-                self.consumer.pause(partition)?;
+                is_held(self.consumer.pause(partition))?;
             }
         }
         Ok(())
@@ -253,7 +256,7 @@ impl Group {
         for (partition, worker) in &mut self.workers {
             if worker.is_paused && worker.weight.total() < budget / 2 {
                 worker.is_paused = false;
-                self.consumer.resume(*partition)?;
+                is_held(self.consumer.resume(*partition))?;
             }
         }
         Ok(())
@@ -289,6 +292,16 @@ impl Group {
             self.workers.remove(partition);
             self.tasks.abort(partition);
         }
+    }
+}
+
+/// Whether the consumer still held the partition. Where it did not, a rebalance has begun whose notice is yet to come,
+/// and that will say what becomes of it.
+fn is_held(outcome: Result<(), LogError>) -> Result<bool, LogError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(LogError::NotHeld(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -328,7 +341,7 @@ struct PartitionTask {
 }
 
 impl PartitionTask {
-    fn new(shared: Arc<Shared>, id: u32, weight: Arc<Weight>) -> Self {
+    fn new(shared: Arc<Shared>, id: u32, next_offset: u64, weight: Arc<Weight>) -> Self {
         let state = Partition::new(PartitionConfig {
             epoch: shared.config.epoch,
             partition: id,
@@ -349,7 +362,7 @@ impl PartitionTask {
             last_commit: None,
             last_checkpoint: None,
             draining: None,
-            next_offset: 0,
+            next_offset,
         }
     }
 

@@ -4,4 +4,5 @@
 mod engine;
 mod model;
 mod partition;
+mod rebalance;
 mod start;
