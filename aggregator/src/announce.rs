@@ -16,19 +16,37 @@ pub fn totals_record(key: &MetricKey, rollup: &Rollup, form: WireForm) -> Option
     Some(Record { key: totals.key().into(), value: encode_totals(&totals, form).into(), headers: Vec::new() })
 }
 
-/// Publishes until the log acknowledges: nothing is committed before, so there is nothing else to do but wait.
-pub(crate) async fn publish_until_acknowledged(log: &Arc<dyn Log>, topic: &str, record: Record) {
+/// Publishes totals until acknowledged.
+pub(crate) async fn announce(log: &Arc<dyn Log>, topic: &str, record: Record) {
+    if let Err(TooLarge { bytes, .. }) = publish_until_acknowledged(log, topic, record).await {
+        // Totals have some 300 bytes; readers find them in the store.
+        tracing::error!(topic, bytes, "totals are larger than the log takes");
+    }
+}
+
+/// Publishes until the log acknowledges: nothing is committed before, so there is nothing else to do but wait. Waiting
+/// never helps a record that is larger than the log takes: that one comes back, with its size.
+pub(crate) async fn publish_until_acknowledged(log: &Arc<dyn Log>, topic: &str, record: Record) -> Result<(), TooLarge> {
     let mut wait = Duration::from_millis(50);
     loop {
         let outcome = match log.append(topic, record.clone()) {
             Ok(acknowledgement) => acknowledgement.await.map(drop),
             Err(e) => Err(e),
         };
-        let Err(error) = outcome else { return };
-        if !matches!(error, AppendError::BufferFull) {
-            tracing::warn!(topic, %error, "the log did not take a record, trying again");
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(AppendError::TooLarge(bytes)) => return Err(TooLarge { record, bytes }),
+            Err(AppendError::BufferFull) => {}
+            Err(error) => tracing::warn!(topic, %error, "the log did not take a record, trying again"),
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(5));
     }
+}
+
+/// A record that the log will never take.
+#[derive(Debug)]
+pub(crate) struct TooLarge {
+    pub(crate) record: Record,
+    pub(crate) bytes: usize,
 }

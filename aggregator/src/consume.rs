@@ -486,7 +486,7 @@ impl PartitionTask {
                     return Done::Unsynced(e);
                 }
                 if let Some(record) = announce::totals_record(&key, &totals, shared.wire_form) {
-                    announce::publish_until_acknowledged(&shared.log, &shared.config.topic_metrics, record).await;
+                    announce::announce(&shared.log, &shared.config.topic_metrics, record).await;
                 }
                 shared.failpoints.hit(Point::AfterAnnounce);
                 Done::Announced(key)
@@ -512,7 +512,7 @@ impl PartitionTask {
                 tracing::warn!(partition, offset = record.offset, reason = reason.reason, stage = reason.stage, "dead letter");
                 measure::dead_letter(reason.reason);
                 let letter = dead_letter::dead_letter(&record, shared.config.epoch, &reason);
-                announce::publish_until_acknowledged(&shared.log, &shared.config.topic_dead, letter).await;
+                dead_letter::publish(&shared.log, &shared.config.topic_dead, letter).await;
                 Done::DeadLettered(record.offset)
             }),
         };
