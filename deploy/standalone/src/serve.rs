@@ -295,7 +295,7 @@ impl ServeArgs {
 
 /// `/metrics`, for whoever needs no key or has one with the scope `admin`.
 fn metrics_router(telemetry: &Telemetry, auth: Authenticator) -> Router {
-    admin::metrics(telemetry.prometheus.clone()).layer(from_fn_with_state(auth, metrics_guard))
+    admin::metrics(telemetry.prometheus.clone()).route_layer(from_fn_with_state(auth, metrics_guard))
 }
 
 async fn metrics_guard(State(auth): State<Authenticator>, headers: HeaderMap, request: Request, next: Next) -> Response {

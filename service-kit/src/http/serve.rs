@@ -26,6 +26,9 @@ use tower::{Service, ServiceExt as _};
 
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 10_000;
+/// Descriptors that are kept from connections, for files and for what the service asks of others; half of them where the
+/// process may have fewer than twice as many.
+const DESCRIPTORS_KEPT: usize = 256;
 const PATIENCE: Patience = Patience {
     first_head: Duration::from_secs(10),
     next_head: Duration::from_secs(75),
@@ -61,7 +64,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 async fn serve_with(patience: Patience, listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(connections_allowed(&std::fs::read_to_string("/proc/self/limits").unwrap_or_default())));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -85,6 +88,15 @@ async fn serve_with(patience: Patience, listener: TcpListener, router: Router, s
         connections.shutdown().await;
     }
     Ok(())
+}
+
+/// As many connections as the process has descriptors for, so that clients cannot take those that its work needs. `limits`
+/// is what Linux tells of a process.
+fn connections_allowed(limits: &str) -> usize {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    // "unlimited" is no number either.
+    let Some(descriptors) = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()) else { return CONNECTIONS };
+    (descriptors - DESCRIPTORS_KEPT.min(descriptors / 2)).clamp(1, CONNECTIONS)
 }
 
 /// `None` where this one failed but the next may not.
@@ -281,6 +293,16 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(bytes).await.expect("sent");
         stream
+    }
+
+    #[test]
+    fn connections_leave_descriptors_for_the_work() {
+        let limits =
+            |soft: &str| format!("Limit     Soft Limit   Hard Limit   Units\nMax open files            {soft}      20000    files\n");
+        for (soft, allowed) in [("1024", 768), ("512", 256), ("200", 100), ("1", 1), ("0", 1), ("20000", 10_000), ("unlimited", 10_000)] {
+            assert_eq!(connections_allowed(&limits(soft)), allowed, "{soft}");
+        }
+        assert_eq!(connections_allowed(""), 10_000);
     }
 
     #[tokio::test]

@@ -9,7 +9,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+/// Errors of Linux and its kin for "no descriptors left": in this process, on this machine.
+const NO_DESCRIPTORS: [i32; 2] = [24, 23];
+/// Wait before the log is opened again where there are none.
+const OPEN_AGAIN: Duration = Duration::from_millis(50);
 /// Bytes of the log's header.
 const HEADER_BYTES: usize = 32;
 /// Bytes of a frame's header.
@@ -43,12 +48,8 @@ fn stop_the_process(error: &std::io::Error) -> ! {
 }
 
 fn sync(log: &Path, record: Option<&Path>) -> std::io::Result<()> {
-    let file = match File::open(log) {
-        Ok(file) => file,
-        // Nothing was written since the store was opened or since SQLite closed it in order.
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
+    // Nothing was written since the store was opened or since SQLite closed it in order.
+    let Some(file) = open(log)? else { return Ok(()) };
     let Some(record) = record else { return file.sync_all() };
     // Read first: what is there before the fsync is durable after it.
     let state = LogState::read(&file)?;
@@ -57,6 +58,26 @@ fn sync(log: &Path, record: Option<&Path>) -> std::io::Result<()> {
     let fresh = record.with_extension("new");
     std::fs::write(&fresh, text)?;
     std::fs::rename(&fresh, record)
+}
+
+/// Opens the log, if there is one. Too many connections may have taken all descriptors: nothing was synced yet, so nothing
+/// is in doubt, and whoever waits for the barrier waits until some are closed.
+fn open(log: &Path) -> std::io::Result<Option<File>> {
+    let mut is_told = false;
+    loop {
+        match File::open(log) {
+            Ok(file) => return Ok(Some(file)),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code)) => {
+                if !is_told {
+                    tracing::warn!(error = %e, "the store's log cannot be opened for its fsync; counting waits");
+                }
+                is_told = true;
+                std::thread::sleep(OPEN_AGAIN);
+            }
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// What a power cut leaves of the write-ahead log: frames up to `length`, if its header still has these salts;

@@ -49,6 +49,26 @@ async fn an_open_stream_does_not_keep_a_server_from_stopping() {
 }
 
 #[tokio::test]
+async fn more_connections_than_descriptors_do_not_keep_events_from_being_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with_descriptors(128, dir.path()).await;
+    // The client keeps the connection of its first request.
+    assert_eq!(server.get("/health").await.0, 200);
+    let address = server.url.strip_prefix("http://").unwrap();
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..5 {
+        let (status, answer) = server.post("a", &json!({"message_type": "user_message"})).await;
+        assert_eq!(status, 202, "{answer}");
+        server.await_counted(answer["receipt"].as_str().unwrap()).await;
+    }
+    drop(crowd);
+    assert_eq!(server.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn each_barrier_can_be_recorded_for_a_simulated_power_cut() {
     let dir = tempfile::tempdir().unwrap();
     let record = dir.path().join("barrier.json");

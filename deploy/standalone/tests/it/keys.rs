@@ -68,8 +68,11 @@ async fn metrics_need_the_admin_scope_where_keys_are_required() {
         request.send().await.unwrap().status().as_u16()
     };
     assert_eq!(status(None).await, 401);
-    assert_eq!(status(Some(&create(dir.path(), "read").await)).await, 403);
+    let read = create(dir.path(), "read").await;
+    assert_eq!(status(Some(&read)).await, 403);
     assert_eq!(status(Some(&create(dir.path(), "admin").await)).await, 200);
+    let nowhere = server.http.get(server.at("/nowhere")).bearer_auth(&read).send().await.unwrap();
+    assert_eq!(nowhere.status().as_u16(), 404, "the guard is for the metrics alone");
 }
 
 #[tokio::test]

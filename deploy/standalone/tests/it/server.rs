@@ -43,7 +43,17 @@ impl Server {
 
     /// As [`Self::start`], or what the server said on its way out.
     pub(crate) async fn try_start(dir: &Path, args: &[&str]) -> Result<Self, String> {
-        let mut command = agent_tally();
+        Self::try_start_by(agent_tally(), dir, args).await
+    }
+
+    /// A server that may have so many file descriptors.
+    pub(crate) async fn start_with_descriptors(descriptors: usize, dir: &Path) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_agent-tally")]);
+        Self::try_start_by(shell, dir, &[]).await.unwrap_or_else(|said| panic!("the server did not start: {said}"))
+    }
+
+    async fn try_start_by(mut command: Command, dir: &Path, args: &[&str]) -> Result<Self, String> {
         command.arg("serve").arg("--data-dir").arg(dir).args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         if !args.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
