@@ -18,21 +18,25 @@ use crate::store::{MetricsStore, StoreError, Updated};
 use crate::{AggregatorParts, announce, dead_letter, measure};
 use anyhow::Context;
 use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
-use futures::future::BoxFuture;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt};
 use schemas::AgentEvent;
 use schemas::codec::WireForm;
 use schemas::item::{MetricKey, Period, Subject};
 use schemas::rollup::Rollup;
 use schemas::users::UserSet;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::JoinMap;
 
+/// Requests to the store that are under way at once, of inserts and of all others: however many agents have something
+/// to be written, no more connections are opened.
+const REQUESTS_AT_ONCE: usize = 256;
 /// How often a checkpoint is written at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -64,6 +68,9 @@ pub(crate) async fn consume(
         log: Arc::clone(&parts.log),
         barrier: SharedBarrier::new(parts.barrier.clone().filter(|_| guards.barrier)),
         room: Notify::new(),
+        inserts: Semaphore::new(REQUESTS_AT_ONCE),
+        requests: Semaphore::new(REQUESTS_AT_ONCE),
+        partitions: AtomicUsize::new(1),
         config,
         checkpoints,
         log_id,
@@ -114,6 +121,10 @@ struct Shared {
     wire_form: WireForm,
     guards: Guards,
     room: Notify,
+    inserts: Semaphore,
+    requests: Semaphore,
+    /// Partitions that are worked on.
+    partitions: AtomicUsize,
 }
 
 /// The group's member: hands records to the partitions' tasks and partitions back to the group.
@@ -202,6 +213,7 @@ impl Group {
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
             self.tasks.spawn(assignment.partition, task.run(messages));
             self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
+            self.shared.partitions.store(self.workers.len(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -292,6 +304,7 @@ impl Group {
             self.workers.remove(partition);
             self.tasks.abort(partition);
         }
+        self.shared.partitions.store(self.workers.len().max(1), Ordering::Relaxed);
     }
 }
 
@@ -338,6 +351,9 @@ struct PartitionTask {
     last_checkpoint: Option<Instant>,
     draining: Option<oneshot::Sender<()>>,
     next_offset: u64,
+    /// Taken from the inbox, not decoded yet: behind one whose schema the registry has yet to tell.
+    undecoded: VecDeque<LogRecord>,
+    decoding: Option<BoxFuture<'static, (Arc<LogRecord>, Result<AgentEvent, DeadReason>)>>,
 }
 
 impl PartitionTask {
@@ -363,6 +379,8 @@ impl PartitionTask {
             last_checkpoint: None,
             draining: None,
             next_offset,
+            undecoded: VecDeque::new(),
+            decoding: None,
         }
     }
 
@@ -371,13 +389,21 @@ impl PartitionTask {
             let wake = self.wake_at();
             tokio::select! {
                 message = messages.recv(), if self.draining.is_none() => match message {
-                    Some(Message::Records(records)) => self.take(records).await?,
+                    Some(Message::Records(records)) => self.take(records)?,
                     Some(Message::Drain(done)) => {
+                        // Not begun, so nothing to finish.
+                        self.undecoded.clear();
+                        self.decoding = None;
                         self.state.drain();
                         self.draining = Some(done);
                     }
                     None => return Ok(()),
                 },
+                Some((record, decoded)) = OptionFuture::from(self.decoding.as_mut()) => {
+                    self.decoding = None;
+                    self.begin(record, decoded);
+                    self.decode()?;
+                }
                 Some(done) = self.doing.next(), if !self.doing.is_empty() => {
                     if !self.done(done)? {
                         return Ok(());
@@ -422,6 +448,7 @@ impl PartitionTask {
     /// Carries on after any change.
     fn advance(&mut self) {
         let now = self.now();
+        self.state.share_with(self.shared.partitions.load(Ordering::Relaxed));
         for command in self.state.tick(now) {
             self.carry_out(command);
         }
@@ -434,19 +461,39 @@ impl PartitionTask {
         measure::lag_seconds(self.id, behind);
     }
 
-    async fn take(&mut self, records: Vec<LogRecord>) -> anyhow::Result<()> {
-        for record in records {
-            self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
+    fn take(&mut self, records: Vec<LogRecord>) -> anyhow::Result<()> {
+        self.undecoded.extend(records);
+        self.decode()
+    }
+
+    /// Decodes what was taken, in order, up to a record that has to wait. What was begun before it goes on meanwhile.
+    fn decode(&mut self) -> anyhow::Result<()> {
+        while self.decoding.is_none()
+            && let Some(record) = self.undecoded.pop_front()
+        {
             // After a seek a batch from before it may still come.
             if record.offset < self.next_offset {
+                self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
                 continue;
             }
             self.next_offset = record.offset + 1;
             self.check_epoch(&record)?;
-            let decoded: Result<AgentEvent, DeadReason> = self.shared.decoder.decode(&record).await;
-            self.state.record(Arc::new(record), decoded);
+            let (shared, record) = (Arc::clone(&self.shared), Arc::new(record));
+            let mut decoding = Box::pin(async move {
+                let decoded = shared.decoder.decode(&record).await;
+                (record, decoded)
+            });
+            match decoding.as_mut().now_or_never() {
+                Some((record, decoded)) => self.begin(record, decoded),
+                None => self.decoding = Some(decoding),
+            }
         }
         Ok(())
+    }
+
+    fn begin(&mut self, record: Arc<LogRecord>, decoded: Result<AgentEvent, DeadReason>) {
+        self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
+        self.state.record(record, decoded);
     }
 
     /// Gateways stamp their epoch into each record; another one means that gateway and aggregator disagree
@@ -467,15 +514,18 @@ impl PartitionTask {
         let (shared, partition) = (Arc::clone(&self.shared), self.id);
         let doing: BoxFuture<'static, Done> = match command {
             Command::Insert(insertions) => Box::pin(async move {
+                let _turn = shared.inserts.acquire().await;
                 let outcome = shared.inserter.insert(partition, &insertions).await;
                 shared.failpoints.hit(Point::AfterInsert);
                 Done::Inserted(insertions.iter().map(|i| i.offset).collect(), outcome)
             }),
             Command::Read(key) => Box::pin(async move {
+                let _turn = shared.requests.acquire().await;
                 let item = shared.metrics.read(&key).await;
                 Done::Read(key, item)
             }),
             Command::Update(key, update) => Box::pin(async move {
+                let _turn = shared.requests.acquire().await;
                 let is_announced = matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
                 let updated = shared.metrics.update(&key, partition, &update, is_announced).await;
                 shared.failpoints.hit(Point::AfterUpdate);
@@ -492,13 +542,17 @@ impl PartitionTask {
                 Done::Announced(key)
             }),
             Command::Unite(key, hashes) => Box::pin(async move {
+                let _turn = shared.requests.acquire().await;
                 let set = shared.metrics.unite(&key, &hashes).await;
                 Done::United(key, hashes, set)
             }),
             Command::Register(agent, first_seen, offset) => Box::pin(async move {
                 let mut wait = Duration::from_millis(50);
                 loop {
-                    match shared.metrics.register(&agent, first_seen).await {
+                    let turn = shared.requests.acquire().await;
+                    let outcome = shared.metrics.register(&agent, first_seen).await;
+                    drop(turn);
+                    match outcome {
                         Err(StoreError::Passing(_)) => tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await,
                         outcome => return Done::Registered(offset, outcome),
                     }

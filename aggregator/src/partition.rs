@@ -32,8 +32,13 @@ const INSERT_LINGER_MS: u64 = 5;
 const BACKOFF_MS: (u64, u64) = (25, 5_000);
 /// Memory that an unfinished position holds besides its record: slots and additions.
 const POSITION_WEIGHT: usize = 320;
-/// Items, users and agents that are remembered beyond those in use.
+/// Items that a partition remembers beyond those in use; a tenth as many sets of users, twice as many names, and four
+/// times as many agents.
 const REMEMBERED: usize = 20_000;
+/// Items that all partitions of a process remember together.
+const REMEMBERED_TOGETHER: usize = 4 * REMEMBERED;
+/// However many partitions there are, each remembers so many.
+const LEAST_REMEMBERED: usize = 200;
 
 /// The guards of exactly-once. All are on; the model test switches each off and must see counts go wrong.
 #[doc(hidden)]
@@ -206,6 +211,9 @@ pub struct Partition {
     frontier: Frontier,
     pending: FxHashMap<u64, Pending>,
     pending_bytes: usize,
+    /// Dead letters that are not acknowledged, and the bytes that each holds.
+    burying: FxHashMap<u64, usize>,
+    burying_bytes: usize,
     to_insert: VecDeque<u64>,
     to_insert_since: u64,
     requests_in_flight: usize,
@@ -219,6 +227,8 @@ pub struct Partition {
     commands: Vec<Command>,
     is_draining: bool,
     jitter: u64,
+    /// Items to remember beyond those in use.
+    remembered: usize,
     /// Sizes of items, users and names at which to forget what is not in use.
     forget_at: [usize; 3],
 }
@@ -232,6 +242,8 @@ impl Partition {
             frontier: Frontier::default(),
             pending: FxHashMap::default(),
             pending_bytes: 0,
+            burying: FxHashMap::default(),
+            burying_bytes: 0,
             to_insert: VecDeque::new(),
             to_insert_since: 0,
             requests_in_flight: 0,
@@ -245,6 +257,7 @@ impl Partition {
             commands: Vec::new(),
             is_draining: false,
             jitter: 0x9E37_79B9 ^ u64::from(config.partition),
+            remembered: REMEMBERED,
             forget_at: [REMEMBERED, REMEMBERED / 10, REMEMBERED * 2],
         }
     }
@@ -256,7 +269,7 @@ impl Partition {
             Ok(event) => event,
             Err(reason) => {
                 self.frontier.begin(offset, appended_at_ms, 1);
-                self.commands.push(Command::DeadLetter(record, reason));
+                self.dead_letter(record, reason);
                 return;
             }
         };
@@ -311,6 +324,20 @@ impl Partition {
         self.timers.peek().map(|Reverse((due, _))| *due)
     }
 
+    /// With how many partitions of this process, itself included, it shares what may be remembered.
+    pub fn share_with(&mut self, partitions: usize) {
+        let remembered = (REMEMBERED_TOGETHER / partitions.max(1)).clamp(LEAST_REMEMBERED, REMEMBERED);
+        if self.remembered != remembered {
+            self.remembered = remembered;
+            self.forget_at = [remembered, remembered / 10, remembered * 2];
+        }
+    }
+
+    /// Items, sets of users and agents that are in memory.
+    pub fn remembers(&self) -> [usize; 3] {
+        [self.items.len(), self.users.len(), self.agents.len()]
+    }
+
     /// From now on nothing waits for its cadence: the partition is about to be given up.
     pub fn drain(&mut self) {
         self.is_draining = true;
@@ -344,7 +371,7 @@ impl Partition {
 
     /// Bytes that unfinished positions hold.
     pub fn weight(&self) -> usize {
-        self.pending_bytes + self.frontier.waiting() * POSITION_WEIGHT
+        self.pending_bytes + self.burying_bytes + self.frontier.waiting() * POSITION_WEIGHT
     }
 
     /// The answer to [`Command::Insert`], for every event of it.
@@ -448,6 +475,7 @@ impl Partition {
 
     /// The answer to [`Command::DeadLetter`].
     pub fn dead_lettered(&mut self, offset: u64) {
+        self.burying_bytes -= self.burying.remove(&offset).unwrap_or_default();
         self.frontier.meet(offset);
     }
 
@@ -615,8 +643,16 @@ impl Partition {
     fn bury(&mut self, offset: u64, reason: &'static str, detail: String) {
         let Some(pending) = self.pending.get(&offset) else { return };
         self.frontier.oblige(offset, 1);
-        self.commands.push(Command::DeadLetter(Arc::clone(&pending.record), DeadReason { reason, stage: "insert", detail }));
+        let record = Arc::clone(&pending.record);
+        self.dead_letter(record, DeadReason { reason, stage: "insert", detail });
         self.resolve_insert(offset, None);
+    }
+
+    fn dead_letter(&mut self, record: Arc<LogRecord>, reason: DeadReason) {
+        let bytes = record.weight();
+        self.burying.insert(record.offset, bytes);
+        self.burying_bytes += bytes;
+        self.commands.push(Command::DeadLetter(record, reason));
     }
 
     fn enqueue_insert(&mut self, offset: u64, agent: &Arc<str>) {
@@ -688,7 +724,7 @@ impl Partition {
 
     fn note_agent(&mut self, event: &AgentEvent, offset: u64) {
         let agent = intern(&mut self.names, &event.agent_id);
-        if self.agents.len() >= REMEMBERED * 4 {
+        if self.agents.len() >= self.remembered * 4 {
             self.agents.clear();
         }
         if self.agents.insert(Arc::clone(&agent)) {
@@ -764,15 +800,15 @@ impl Partition {
     fn forget(&mut self) {
         if self.items.len() > self.forget_at[0] {
             self.items.retain(|_, i| !i.queue.is_idle() || i.announcing.is_some() || i.totals.is_some());
-            self.forget_at[0] = REMEMBERED.max(self.items.len() * 2);
+            self.forget_at[0] = self.remembered.max(self.items.len() * 2);
         }
         if self.users.len() > self.forget_at[1] {
             self.users.retain(|_, u| u.uniting.is_some() || !u.pending.is_empty());
-            self.forget_at[1] = (REMEMBERED / 10).max(self.users.len() * 2);
+            self.forget_at[1] = (self.remembered / 10).max(self.users.len() * 2);
         }
         if self.names.len() > self.forget_at[2] {
             self.names.retain(|n| Arc::strong_count(n) > 1);
-            self.forget_at[2] = (REMEMBERED * 2).max(self.names.len() * 2);
+            self.forget_at[2] = (self.remembered * 2).max(self.names.len() * 2);
         }
     }
 }

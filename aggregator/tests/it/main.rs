@@ -5,5 +5,5 @@ mod dead_letter;
 mod engine;
 mod model;
 mod partition;
-mod rebalance;
+mod running;
 mod start;

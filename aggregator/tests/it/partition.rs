@@ -2,7 +2,7 @@
 
 use aggregator::Cadence;
 use aggregator::fold::{add, fold};
-use aggregator::partition::{Command, Guards, InsertOutcome, Partition, PartitionConfig};
+use aggregator::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
 use event_log::LogRecord;
 use schemas::item::{Period, Subject};
 use schemas::rollup::Rollup;
@@ -140,4 +140,52 @@ fn every_golden_example_adds_what_it_says() {
         })
         .collect();
     insta::assert_json_snapshot!(sums);
+}
+
+#[test]
+fn dead_letters_under_way_are_weighed() {
+    let mut state = partition(None);
+    let large = |offset| Arc::new(LogRecord { value: vec![b'x'; 10_000].into(), ..(*record(offset)).clone() });
+    for offset in 0..100 {
+        let reason = DeadReason { reason: "undecodable", stage: "decode", detail: String::new() };
+        state.record(large(offset), Err(reason));
+    }
+    for offset in 100..200 {
+        state.record(large(offset), Ok(event("a", offset, 0)));
+    }
+    let mut letters = Vec::new();
+    for now in 0..100 {
+        for command in state.tick(now) {
+            match command {
+                Command::Insert(i) => state.inserted(i.iter().map(|i| (i.offset, InsertOutcome::Conflict)).collect()),
+                Command::DeadLetter(record, _) => letters.push(record.offset),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(letters.len(), 200);
+    assert!(state.weight() > 200 * 10_000, "{}", state.weight());
+    letters.into_iter().for_each(|offset| state.dead_lettered(offset));
+    assert_eq!((state.weight(), state.unfinished(), state.finished().map(|f| f.offset)), (0, 0, Some(199)));
+}
+
+#[test]
+fn what_is_remembered_does_not_grow_with_the_agents_nor_with_the_partitions() {
+    for (partitions, most) in [(1, 45_000), (1_000, 5_000)] {
+        let mut state = partition(None);
+        state.share_with(partitions);
+        let mut offset = 0;
+        for round in 0..40_u64 {
+            for agent in 0..1_000 {
+                let mut e = event(&format!("agent-{round}-{agent}"), offset, 0);
+                e.user_id = Some(format!("user-{offset}"));
+                state.record(record(offset), Ok(e));
+                offset += 1;
+            }
+            run(&mut state, round * 500..(round + 1) * 500, |_| false);
+            assert_eq!(state.unfinished(), 0);
+        }
+        let [items, users, agents] = state.remembers();
+        assert!(items <= most && users <= most && agents <= most * 2, "{items} items, {users} users, {agents} agents");
+    }
 }

@@ -1,0 +1,204 @@
+//! What the log and the registry may do to a running aggregator.
+//!
+//! Partitions go and come back while it is busy with them, as Kafka's groups do it: from the moment of a rebalance the
+//! consumer answers "not held", and the notice of it comes later.
+
+use aggregator::{AggregatorConfig, AggregatorParts, Cadence, TableOptions, create_tables};
+use axum::http::Method;
+use axum::{Json, Router};
+use event_log::local::{LocalLog, LocalOptions};
+use event_log::{
+    Acknowledgement, AppendError, Assignment, Bounds, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader,
+    Record, TopicSpec,
+};
+use futures::future::BoxFuture;
+use schemas::codec::{WireForm, encode_event};
+use schemas::item::{MetricKey, Period, Subject, TableNames};
+use schemas::rollup::Rollup;
+use schemas::time::DAY_US;
+use schemas::{AgentEvent, MessageType};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+const DAY: i32 = 20_000;
+
+/// A local log whose groups rebalance when it hurts most.
+#[derive(Debug)]
+struct UnsteadyLog(Arc<LocalLog>);
+
+/// Says "not held" to the first two begins, then tells that the partition was lost and came back.
+#[derive(Debug)]
+struct UnsteadyConsumer {
+    inner: Box<dyn GroupConsumer>,
+    told: VecDeque<Delivery>,
+    rebalances_left: u32,
+}
+
+impl GroupConsumer for UnsteadyConsumer {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, LogError>> {
+        match self.told.pop_front() {
+            Some(delivery) => Box::pin(std::future::ready(Ok(delivery))),
+            None => self.inner.next(),
+        }
+    }
+
+    fn begin(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        if self.rebalances_left > 0 {
+            self.rebalances_left -= 1;
+            self.told.push_back(Delivery::Lost(vec![partition]));
+            self.told.push_back(Delivery::Assigned(vec![Assignment { partition, committed: None }]));
+            return Err(LogError::NotHeld(partition));
+        }
+        self.inner.begin(partition, offset)
+    }
+
+    fn pause(&mut self, partition: u32) -> Result<(), LogError> {
+        self.inner.pause(partition)
+    }
+
+    fn resume(&mut self, partition: u32) -> Result<(), LogError> {
+        self.inner.resume(partition)
+    }
+
+    fn committer(&self) -> Arc<dyn Committer> {
+        self.inner.committer()
+    }
+
+    fn leave(self: Box<Self>) -> BoxFuture<'static, ()> {
+        self.inner.leave()
+    }
+}
+
+impl Log for UnsteadyLog {
+    fn id(&self) -> BoxFuture<'_, Result<String, LogError>> {
+        self.0.id()
+    }
+
+    fn create_topic<'a>(&'a self, spec: &'a TopicSpec) -> BoxFuture<'a, Result<(), LogError>> {
+        self.0.create_topic(spec)
+    }
+
+    fn partitions<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<u32, LogError>> {
+        self.0.partitions(topic)
+    }
+
+    fn append(&self, topic: &str, record: Record) -> Result<Acknowledgement, AppendError> {
+        self.0.append(topic, record)
+    }
+
+    fn bounds<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<Bounds, LogError>> {
+        self.0.bounds(topic, partition)
+    }
+
+    fn committed<'a>(&'a self, group: &'a str, topic: &'a str) -> BoxFuture<'a, Result<Vec<Option<u64>>, LogError>> {
+        self.0.committed(group, topic)
+    }
+
+    fn record_at<'a>(&'a self, topic: &'a str, partition: u32, offset: u64) -> BoxFuture<'a, Result<Option<LogRecord>, LogError>> {
+        self.0.record_at(topic, partition, offset)
+    }
+
+    fn join(self: Arc<Self>, group: &str, topic: &str) -> Result<Box<dyn GroupConsumer>, LogError> {
+        let inner = (Arc::clone(&self.0) as Arc<dyn Log>).join(group, topic)?;
+        Ok(Box::new(UnsteadyConsumer { inner, told: VecDeque::new(), rebalances_left: 2 }))
+    }
+
+    fn read<'a>(self: Arc<Self>, topic: &'a str, from: ReadFrom) -> BoxFuture<'a, Result<Box<dyn Reader>, LogError>> {
+        (Arc::clone(&self.0) as Arc<dyn Log>).read(topic, from)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), LogError>> {
+        self.0.check()
+    }
+}
+
+/// An aggregator on a local log with one partition and on a store of its own.
+struct Pipeline {
+    engine: engines::dynoxide::Dynoxide,
+    local: Arc<LocalLog>,
+    config: AggregatorConfig,
+    _directory: tempfile::TempDir,
+}
+
+impl Pipeline {
+    async fn new() -> Self {
+        let (engine, directory) = (engines::dynoxide::Dynoxide::start().unwrap(), tempfile::tempdir().unwrap());
+        create_tables(&engine.client(), &TableNames::default(), TableOptions::default()).await.unwrap();
+        let local = Arc::new(LocalLog::open(directory.path().join("log"), LocalOptions::default()).unwrap());
+        let config = AggregatorConfig { flush_cadence: Cadence::Fresh, ..AggregatorConfig::default() };
+        for (name, is_compacted) in [(&config.topic_events, false), (&config.topic_metrics, true), (&config.topic_dead, false)] {
+            let spec = TopicSpec { name: name.clone(), partitions: 1, retention: None, retention_bytes: None, is_compacted };
+            local.create_topic(&spec).await.unwrap();
+        }
+        Self { engine, local, config, _directory: directory }
+    }
+
+    async fn post(&self, id: u32, form: WireForm) {
+        let event = AgentEvent::new("bot", i64::from(DAY) * DAY_US + i64::from(id), format!("e{id}"), MessageType::UserMessage);
+        let record = Record { key: "bot".into(), value: encode_event(&event, form).into(), headers: vec![] };
+        self.local.append(&self.config.topic_events, record).unwrap().await.unwrap();
+    }
+
+    /// Runs the aggregator on `log` until so many records are committed, then stops it in order.
+    async fn run_until(&self, log: Arc<dyn Log>, committed: u64) {
+        let readiness = service_kit::admin::Readiness::new();
+        let parts = AggregatorParts { log, store: self.engine.client(), tables: TableNames::default(), readiness, barrier: None };
+        let shutdown = CancellationToken::new();
+        let mut running = tokio::spawn(aggregator::run(self.config.clone(), parts, shutdown.clone()));
+        let counted = async {
+            while self.local.committed(&self.config.group, &self.config.topic_events).await.unwrap() != [Some(committed)] {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            ended = &mut running => panic!("the aggregator ended: {ended:?}"),
+            counted = tokio::time::timeout(Duration::from_secs(20), counted) => counted.expect("counted in time"),
+        }
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    async fn calls(&self) -> i64 {
+        let key = MetricKey { subject: Subject::Agent("bot".into()), period: Period::Day(DAY) };
+        let (store, table) = (self.engine.client(), TableNames::default().metrics);
+        let answer = store.get_item().table_name(table).set_key(Some(key.key())).consistent_read(true).send().await.unwrap();
+        Rollup::from_item(&answer.item.unwrap()).calls
+    }
+}
+
+#[tokio::test]
+async fn a_rebalance_while_partitions_begin_is_lived_through() {
+    let pipeline = Pipeline::new().await;
+    for id in 0..5 {
+        pipeline.post(id, WireForm::SingleObject).await;
+    }
+    pipeline.run_until(Arc::new(UnsteadyLog(Arc::clone(&pipeline.local))), 5).await;
+    assert_eq!(pipeline.calls().await, 5);
+}
+
+/// A schema registry that takes schemas and never tells one.
+async fn silent_registry() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = |method: Method| async move {
+        if method != Method::POST {
+            std::future::pending::<()>().await;
+        }
+        Json(serde_json::json!({"id": 7}))
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    url
+}
+
+#[tokio::test]
+async fn what_came_before_a_record_that_waits_for_its_schema_is_counted() {
+    let mut pipeline = Pipeline::new().await;
+    pipeline.config.registry.schema_registry_url = Some(silent_registry().await);
+    pipeline.post(0, WireForm::SingleObject).await;
+    pipeline.post(1, WireForm::Confluent(74_001)).await;
+    pipeline.post(2, WireForm::SingleObject).await;
+    pipeline.run_until(Arc::clone(&pipeline.local) as Arc<dyn Log>, 1).await;
+    assert_eq!(pipeline.calls().await, 1);
+}
