@@ -148,7 +148,7 @@ async fn partitions(progress: &Progress) -> Result<Vec<PartitionProgress>, LogEr
     let bounds = (0..progress.partitions().await?).map(|partition| progress.bounds(partition, since));
     let bounds = try_join_all(bounds).await?;
     let progress_of = |(partition, Bounds { start, end }): (u32, Bounds)| {
-        let next = committed.next.get(partition as usize).copied().unwrap_or_default().max(start);
+        let next = committed.next_of(partition).unwrap_or_default().max(start);
         // The offsets may be younger than the bounds.
         let end = end.max(next);
         PartitionProgress { partition, start, end, committed: next, lag_records: end - next }

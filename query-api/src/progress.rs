@@ -47,8 +47,8 @@ pub(crate) struct Look {
 /// Committed offsets, and the bounds of the dead-letter topic taken after them.
 #[derive(Debug)]
 pub(crate) struct Committed {
-    /// The next offset to count, by partition.
-    pub(crate) next: Vec<u64>,
+    /// The next offset to count, by partition; `None` where nothing was committed, or so long ago that it is forgotten.
+    next: Vec<Option<u64>>,
     dead_bounds: Vec<Bounds>,
 }
 
@@ -187,7 +187,7 @@ impl Progress {
 
     /// The committed offsets first, then the dead letters' bounds: what is committed as dead was written before.
     async fn look(&self) -> Result<Committed, LogError> {
-        let next = in_time(self.log.committed(&self.group, &self.topic)).await?.into_iter().map(Option::unwrap_or_default).collect();
+        let next = in_time(self.log.committed(&self.group, &self.topic)).await?;
         let partitions = in_time(self.log.partitions(&self.topic_dead)).await?;
         let bounds = (0..partitions).map(|partition| in_time(self.log.bounds(&self.topic_dead, partition)));
         Ok(Committed { next, dead_bounds: try_join_all(bounds).await? })
@@ -202,9 +202,14 @@ impl Look {
 }
 
 impl Committed {
+    /// The next offset of a partition to count, where it is known.
+    pub(crate) fn next_of(&self, partition: u32) -> Option<u64> {
+        self.next.get(partition as usize).copied().flatten()
+    }
+
     /// Whether the position is counted (or a dead letter).
     pub(crate) fn is_beyond(&self, position: &Position) -> bool {
-        self.next.get(position.partition as usize).is_some_and(|next| *next > position.offset)
+        self.next_of(position.partition).is_some_and(|next| next > position.offset)
     }
 }
 

@@ -152,7 +152,7 @@ impl<'a> Inquiry<'a> {
         let look = first.unwrap_or_else(|_| Err(LogError::Unavailable("no answer in time".into()))).map_err(no_answer)?;
         let committed = look.committed().map_err(no_answer)?;
         self.pending.retain(|p| !committed.is_beyond(p));
-        self.check_bounds().await?;
+        self.check_bounds(committed).await?;
         if !self.pending.is_empty() && !wait.is_zero() {
             let until = self.began + wait;
             tokio::select! {
@@ -164,8 +164,9 @@ impl<'a> Inquiry<'a> {
         self.conclude(&mut waiting).await
     }
 
-    /// Refuses a position beyond the log's end; one before its start is counted.
-    async fn check_bounds(&mut self) -> Result<(), ApiError> {
+    /// Refuses a position beyond the log's end. One before its start is counted, unless the aggregators are known not to
+    /// have come so far: then the log has lost it (Kafka's retention does not ask what is counted).
+    async fn check_bounds(&mut self, committed: &Committed) -> Result<(), ApiError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -179,7 +180,7 @@ impl<'a> Inquiry<'a> {
             return Err(beyond());
         }
         let mut bounds = bounds.into_iter();
-        self.pending.retain(|p| bounds.next().is_some_and(|b| p.offset >= b.start));
+        self.pending.retain(|p| bounds.next().is_some_and(|b| p.offset >= b.start) || committed.next_of(p.partition).is_some());
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl<'a> Inquiry<'a> {
         let committed = look.as_ref().and_then(|l| l.committed().ok());
         let mut oldest: Option<i64> = None;
         for position in &self.pending {
-            let next = committed.and_then(|c: &Committed| c.next.get(position.partition as usize)).copied().unwrap_or(position.offset);
+            let next = committed.and_then(|c: &Committed| c.next_of(position.partition)).unwrap_or(position.offset);
             let at = match self.progress.appended_at(position.partition, next.min(position.offset)).await {
                 Ok(Some(at)) => at,
                 _ => continue,
@@ -363,6 +364,16 @@ mod tests {
         let (progress, _guard) = progress(&log);
         assert!(ask(&progress, "0-0-1", AT_ONCE).await.expect("an answer").counted);
         assert!(!ask(&progress, "0-0-2", AT_ONCE).await.expect("an answer").counted);
+    }
+
+    #[tokio::test]
+    async fn a_position_that_the_log_lost_before_it_was_counted_is_never_told_as_counted() {
+        let log = log();
+        log.commit(0, 1);
+        log.trim("agent-events", 0, 2);
+        let (progress, _guard) = progress(&log);
+        assert!(ask(&progress, "0-0-0", AT_ONCE).await.expect("an answer").counted);
+        assert!(!ask(&progress, "0-0-1", AT_ONCE).await.expect("an answer").counted);
     }
 
     #[tokio::test]
