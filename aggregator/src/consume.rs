@@ -325,7 +325,7 @@ enum Done {
     Updated(MetricKey, Box<ItemUpdate>, Result<Updated, StoreError>),
     Announced(MetricKey),
     United(MetricKey, Vec<u64>, Result<UserSet, StoreError>),
-    Registered(u64, Result<(), StoreError>),
+    Registered(Arc<str>, Result<(), StoreError>),
     DeadLettered(u64),
     Committed(Finished, anyhow::Result<Committed>),
     Unsynced(std::io::Error),
@@ -546,7 +546,7 @@ impl PartitionTask {
                 let set = shared.metrics.unite(&key, &hashes).await;
                 Done::United(key, hashes, set)
             }),
-            Command::Register(agent, first_seen, offset) => Box::pin(async move {
+            Command::Register(agent, first_seen) => Box::pin(async move {
                 let mut wait = Duration::from_millis(50);
                 loop {
                     let turn = shared.requests.acquire().await;
@@ -554,7 +554,7 @@ impl PartitionTask {
                     drop(turn);
                     match outcome {
                         Err(StoreError::Passing(_)) => tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await,
-                        outcome => return Done::Registered(offset, outcome),
+                        outcome => return Done::Registered(agent, outcome),
                     }
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }
@@ -598,7 +598,7 @@ impl PartitionTask {
             }
             Done::United(key, _, Ok(set)) => state.united(&key, set),
             Done::United(key, hashes, Err(StoreError::Passing(_))) => state.unite_failed(&key, &hashes),
-            Done::Registered(offset, Ok(())) => state.registered(offset),
+            Done::Registered(agent, Ok(())) => state.registered(&agent),
             Done::DeadLettered(offset) => state.dead_lettered(offset),
             Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => {
                 return Err(e.into());

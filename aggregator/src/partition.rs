@@ -143,8 +143,8 @@ pub enum Command {
     Announce(MetricKey, Box<Rollup>),
     /// Unite the users item with these hashes; answer with [`Partition::united`] or [`Partition::unite_failed`].
     Unite(MetricKey, Vec<u64>),
-    /// Note the agent in the directory, until done; answer with [`Partition::registered`].
-    Register(Arc<str>, i64, u64),
+    /// Note the agent and when it was first seen in the directory, until done; answer with [`Partition::registered`].
+    Register(Arc<str>, i64),
     /// Publish the dead letter, until acknowledged; answer with [`Partition::dead_lettered`].
     DeadLetter(Arc<LogRecord>, DeadReason),
 }
@@ -222,6 +222,8 @@ pub struct Partition {
     items: FxHashMap<MetricKey, Item>,
     users: FxHashMap<MetricKey, UsersItem>,
     agents: FxHashSet<Arc<str>>,
+    /// Agents that are on their way into the directory, and the positions that wait for it.
+    registering: FxHashMap<Arc<str>, Vec<u64>>,
     names: FxHashSet<Arc<str>>,
     timers: BinaryHeap<Reverse<(u64, Timer)>>,
     commands: Vec<Command>,
@@ -252,6 +254,7 @@ impl Partition {
             items: FxHashMap::default(),
             users: FxHashMap::default(),
             agents: FxHashSet::default(),
+            registering: FxHashMap::default(),
             names: FxHashSet::default(),
             timers: BinaryHeap::new(),
             commands: Vec::new(),
@@ -469,8 +472,14 @@ impl Partition {
     }
 
     /// The answer to [`Command::Register`].
-    pub fn registered(&mut self, offset: u64) {
-        self.frontier.meet(offset);
+    pub fn registered(&mut self, agent: &Arc<str>) {
+        if self.agents.len() >= self.remembered * 4 {
+            self.agents.clear();
+        }
+        self.agents.insert(Arc::clone(agent));
+        for offset in self.registering.remove(agent).unwrap_or_default() {
+            self.frontier.meet(offset);
+        }
     }
 
     /// The answer to [`Command::DeadLetter`].
@@ -724,12 +733,14 @@ impl Partition {
 
     fn note_agent(&mut self, event: &AgentEvent, offset: u64) {
         let agent = intern(&mut self.names, &event.agent_id);
-        if self.agents.len() >= self.remembered * 4 {
-            self.agents.clear();
+        if self.agents.contains(&agent) {
+            return;
         }
-        if self.agents.insert(Arc::clone(&agent)) {
-            self.frontier.oblige(offset, 1);
-            self.commands.push(Command::Register(agent, event.timestamp, offset));
+        self.frontier.oblige(offset, 1);
+        let waiting = self.registering.entry(Arc::clone(&agent)).or_default();
+        waiting.push(offset);
+        if waiting.len() == 1 {
+            self.commands.push(Command::Register(agent, event.timestamp));
         }
     }
 

@@ -8,15 +8,16 @@ use aggregator::Cadence;
 use aggregator::flush::ItemUpdate;
 use aggregator::fold;
 use aggregator::insert::{Existing, judge};
-use aggregator::partition::{Command, Guards, InsertOutcome, Insertion, Partition, PartitionConfig};
+use aggregator::partition::{Command, DeadReason, Guards, InsertOutcome, Insertion, Partition, PartitionConfig};
 use event_log::{LogRecord, Position};
 use schemas::item::{MetricKey, Period, Subject};
 use schemas::rollup::Rollup;
-use schemas::time::{day_of, hour_of};
+use schemas::time::{DAY_US, day_of, hour_of};
 use schemas::users::{UserSet, user_hash};
 use schemas::{AgentEvent, MessageType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Small, fast, seeded: SplitMix64 (Steele, Lea, Flood 2014).
 struct Dice(u64);
@@ -52,6 +53,8 @@ struct Worker {
     next_read: usize,
     doing: Vec<Command>,
     is_zombie: bool,
+    /// Asked to finish what it began and to let go.
+    is_draining: bool,
     now: u64,
 }
 
@@ -72,13 +75,25 @@ struct World {
     /// Requests (with epoch and partition) whose sender is gone or has given up, but which may still arrive.
     ghosts: Vec<(u32, u32, Command)>,
     is_calm: bool,
+    /// What a commit claimed that was not so.
+    broken_claim: Option<String>,
+}
+
+/// Marks a record that cannot be decoded, and an event that the store never takes.
+const UNDECODABLE: &str = "undecodable";
+const REFUSED: &str = "refused";
+const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+
+/// Why a record is a dead letter whatever else is in the log.
+fn is_dead(event: &AgentEvent) -> bool {
+    event.timestamp < START || event.content.as_deref().is_some_and(|c| c == UNDECODABLE || c == REFUSED)
 }
 
 const HOUR: i64 = 3_600_000_000;
 const START: i64 = 1_767_780_000_000_000;
 
 fn events(dice: &mut Dice) -> Vec<Vec<AgentEvent>> {
-    let mut log: Vec<Vec<AgentEvent>> = vec![Vec::new(); 1 + dice.roll(2)];
+    let mut log: Vec<Vec<AgentEvent>> = vec![Vec::new(); 1 + dice.roll(4)];
     let mut made: Vec<AgentEvent> = Vec::new();
     for i in 0..20 + dice.roll(60) {
         let event = if !made.is_empty() && dice.chance(25) {
@@ -101,6 +116,12 @@ fn events(dice: &mut Dice) -> Vec<Vec<AgentEvent>> {
             e.response_time_ms = dice.chance(50).then(|| dice.roll(5_000) as f64);
             e.model_used = dice.chance(50).then(|| format!("model-{}", dice.roll(3)));
             e.user_id = dice.chance(50).then(|| format!("user-{}", dice.roll(6)));
+            match dice.roll(40) {
+                0 => e.content = Some(UNDECODABLE.into()),
+                1 => e.content = Some(REFUSED.into()),
+                2 => e.timestamp -= 40 * DAY_US,
+                _ => {}
+            }
             made.push(e.clone());
             e
         };
@@ -128,6 +149,7 @@ impl World {
             workers: Vec::new(),
             ghosts: Vec::new(),
             is_calm: false,
+            broken_claim: None,
         };
         for partition in 0..world.log.len() as u32 {
             world.assign(partition);
@@ -141,7 +163,7 @@ impl World {
             epoch: self.epoch,
             partition,
             cadence,
-            retention: None,
+            retention: Some(RETENTION),
             inserts_in_flight: 1 + self.dice.roll(4),
             guards: self.guards,
         };
@@ -153,16 +175,20 @@ impl World {
             next_read,
             doing: Vec::new(),
             is_zombie: false,
+            is_draining: false,
             now: 0,
         });
     }
 
     fn run(mut self) -> Result<(), String> {
-        for _ in 0..300 {
+        for _ in 0..250 + 50 * self.log.len() {
             self.step();
         }
         self.is_calm = true;
         for _ in 0..100_000 {
+            if let Some(claim) = self.broken_claim {
+                return Err(claim);
+            }
             if self.is_done() {
                 if self.former.is_empty() && self.dice.chance(30) {
                     self.replace_log();
@@ -205,7 +231,7 @@ impl World {
             return;
         }
         let w = self.dice.roll(self.workers.len());
-        match self.dice.roll(if self.is_calm { 9 } else { 12 }) {
+        match self.dice.roll(if self.is_calm { 9 } else { 13 }) {
             0 => self.deliver(w),
             1 | 2 => {
                 let worker = &mut self.workers[w];
@@ -221,11 +247,19 @@ impl World {
                 self.assign(self.workers[w].partition);
             }
             11 if self.dice.chance(8) => self.cut_power(),
+            12 if self.dice.chance(25) && !self.workers[w].is_draining => {
+                self.workers[w].is_draining = true;
+                self.workers[w].state.drain();
+                self.tick(w);
+            }
             _ => {}
         }
     }
 
     fn deliver(&mut self, w: usize) {
+        if self.workers[w].is_draining {
+            return self.let_go(w);
+        }
         let count = 1 + self.dice.roll(12);
         let worker = &mut self.workers[w];
         let log = &self.log[worker.partition as usize];
@@ -233,15 +267,32 @@ impl World {
             let record = LogRecord {
                 partition: worker.partition,
                 offset: offset as u64,
-                appended_at_ms: offset as i64,
+                appended_at_ms: START / 1_000 + offset as i64,
                 key: bytes::Bytes::new(),
                 value: bytes::Bytes::new(),
                 headers: vec![],
             };
-            worker.state.record(Arc::new(record), Ok(log[offset].clone()));
+            let decoded = if log[offset].content.as_deref() == Some(UNDECODABLE) {
+                Err(DeadReason { reason: "undecodable", stage: "decode", detail: String::new() })
+            } else {
+                Ok(log[offset].clone())
+            };
+            worker.state.record(Arc::new(record), decoded);
             worker.next_read = offset + 1;
         }
         self.tick(w);
+    }
+
+    /// Hands over to another worker once everything that was begun is finished and committed.
+    fn let_go(&mut self, w: usize) {
+        if self.workers[w].state.unfinished() > 0 {
+            return;
+        }
+        self.commit(w);
+        let worker = self.workers.swap_remove(w);
+        if !worker.is_zombie {
+            self.assign(worker.partition);
+        }
     }
 
     fn tick(&mut self, w: usize) {
@@ -289,7 +340,7 @@ impl World {
             (Command::Update(key, _), Answer::Refused(old)) => state.item_refused(&key, old),
             (Command::Announce(key, _), _) => state.announced(&key),
             (Command::Unite(key, _), Answer::United(set)) => state.united(&key, set),
-            (Command::Register(_, _, offset), _) => state.registered(offset),
+            (Command::Register(agent, _), _) => state.registered(&agent),
             (Command::DeadLetter(record, _), _) => state.dead_lettered(record.offset),
             _ => unreachable!("answers fit their commands"),
         }
@@ -338,7 +389,7 @@ impl World {
                 }
                 Answer::United(set.clone())
             }
-            Command::Register(agent, _, _) => {
+            Command::Register(agent, _) => {
                 self.store.directory.insert(agent.to_string());
                 Answer::Done
             }
@@ -351,6 +402,9 @@ impl World {
 
     fn insert(&mut self, epoch: u32, partition: u32, insertion: &Insertion) -> InsertOutcome {
         let e = &insertion.event;
+        if e.content.as_deref() == Some(REFUSED) {
+            return InsertOutcome::Invalid(String::new());
+        }
         let src = Position { epoch, partition, offset: insertion.offset }.src();
         let identity = (e.agent_id.clone(), e.timestamp, e.event_id.clone());
         if let Some((existing, _)) = self.store.events.get(&identity) {
@@ -393,9 +447,48 @@ impl World {
             return;
         }
         self.sync();
-        let worker = &self.workers[w];
-        let committed = &mut self.committed[worker.partition as usize];
-        *committed = (*committed).max(finished.offset + 1);
+        let (epoch, partition) = (self.workers[w].epoch, self.workers[w].partition);
+        let committed = self.committed[partition as usize];
+        for offset in committed..=finished.offset {
+            if let Err(why) = self.is_counted(epoch, partition, offset) {
+                self.broken_claim = Some(format!("{epoch}:{partition}:{offset} is committed, but {why}"));
+            }
+        }
+        self.committed[partition as usize] = committed.max(finished.offset + 1);
+    }
+
+    /// What receipts say of a position that is committed: it is stored and in every number, or it is a dead letter.
+    fn is_counted(&self, epoch: u32, partition: u32, offset: u64) -> Result<(), &'static str> {
+        let event = &self.log[partition as usize][offset as usize];
+        let is_buried = self.dead.contains(&(epoch, partition, offset));
+        if is_dead(event) {
+            return is_buried.then_some(()).ok_or("it is no dead letter");
+        }
+        let identity = (event.agent_id.clone(), event.timestamp, event.event_id.clone());
+        let Some((existing, _)) = self.store.events.get(&identity) else { return Err("it is not stored") };
+        let is_original = existing.src == Some(Position { epoch, partition, offset }.src());
+        if !is_original && existing.content_hash != Some(event.content_hash) {
+            return is_buried.then_some(()).ok_or("it is no dead letter");
+        }
+        let has_mark = |item: Option<&Rollup>| item.and_then(|i| i.marks.get(&(epoch, partition))).is_some_and(|mark| *mark >= offset);
+        for subject in [Subject::Agent(event.agent_id.as_str().into()), Subject::Fleet(partition)] {
+            for period in [Period::Day(day_of(event.timestamp)), Period::Hour(hour_of(event.timestamp))] {
+                let key = MetricKey { subject: subject.clone(), period };
+                if !has_mark(self.store.items.get(&key)) {
+                    return Err("a number does not hold it");
+                }
+                if matches!((&key.subject, period), (Subject::Agent(_), Period::Day(_))) && !has_mark(self.live.get(&key)) {
+                    return Err("it is not announced");
+                }
+            }
+            if let Some(user) = event.user_id.as_ref().filter(|_| is_original) {
+                let key = MetricKey { subject, period: Period::Users(day_of(event.timestamp)) };
+                if !self.store.users.get(&key).is_some_and(|set| set.contains(user_hash(user))) {
+                    return Err("its user is not counted");
+                }
+            }
+        }
+        (!is_original || self.store.directory.contains(&event.agent_id)).then_some(()).ok_or("its agent is not in the directory")
     }
 
     fn crash(&mut self, w: usize) {
@@ -438,6 +531,10 @@ impl World {
         let logs = self.former.iter().chain(std::iter::once(&current));
         for (epoch, partition, log) in logs.flat_map(|(epoch, logs)| logs.iter().enumerate().map(|(p, log)| (*epoch, p as u32, log))) {
             for (offset, event) in log.iter().enumerate() {
+                if is_dead(event) {
+                    dead.insert((epoch, partition, offset as u64));
+                    continue;
+                }
                 let identity = (event.agent_id.clone(), event.timestamp, event.event_id.clone());
                 let Some((existing, _)) = self.store.events.get(&identity) else { return Err(format!("{identity:?} is not stored")) };
                 let own = Position { epoch, partition, offset: offset as u64 }.src();
@@ -468,6 +565,11 @@ impl World {
             let strip = |r: &Rollup| Rollup { version: 0, marks: BTreeMap::new(), ..r.clone() };
             items.iter().map(|(k, r)| (k.clone(), strip(r))).filter(|(_, r)| *r != Rollup::default()).collect()
         };
+        for worker in self.workers.iter().filter(|w| w.state.unfinished() == 0) {
+            if worker.state.weight() > 0 {
+                return Err(format!("nothing is unfinished, but {} bytes are held", worker.state.weight()));
+            }
+        }
         let (have, want) = (bare(&self.store.items), bare(&truth.items));
         if have != want {
             let key = want.keys().chain(have.keys()).find(|k| have.get(*k) != want.get(*k)).unwrap();

@@ -63,7 +63,7 @@ fn run(state: &mut Partition, ms: std::ops::Range<u64>, refuse: impl Fn(&AgentEv
                     });
                     state.united(&key, set);
                 }
-                Command::Register(_, _, offset) => state.registered(offset),
+                Command::Register(agent, _) => state.registered(&agent),
                 Command::DeadLetter(record, _) => state.dead_lettered(record.offset),
             }
             commands.extend(state.tick(now));
@@ -188,4 +188,36 @@ fn what_is_remembered_does_not_grow_with_the_agents_nor_with_the_partitions() {
         let [items, users, agents] = state.remembers();
         assert!(items <= most && users <= most && agents <= most * 2, "{items} items, {users} users, {agents} agents");
     }
+}
+
+#[test]
+fn no_position_is_finished_before_its_agent_is_in_the_directory() {
+    let mut state = partition(None);
+    for offset in 0..2 {
+        state.record(record(offset), Ok(event("a", offset, 0)));
+    }
+    // The later one is stored first, and the directory is slow.
+    let mut is_first_try = true;
+    let mut agents = Vec::new();
+    for now in 0..1_000 {
+        for command in state.tick(now) {
+            match command {
+                Command::Insert(insertions) => {
+                    let judge = |offset| if offset == 0 && is_first_try { InsertOutcome::Retry } else { InsertOutcome::New };
+                    state.inserted(insertions.iter().map(|i| (i.offset, judge(i.offset))).collect());
+                    is_first_try = false;
+                }
+                Command::Read(key) => state.item_read(&key, None),
+                Command::Update(key, update) => {
+                    state.item_applied(&key, &update, Some(Rollup { version: 1, ..Rollup::default() }));
+                }
+                Command::Announce(key, _) => state.announced(&key),
+                Command::Register(agent, _) => agents.push(agent),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((agents.len(), state.finished(), state.unfinished()), (1, None, 2));
+    state.registered(&agents[0]);
+    assert_eq!((state.finished().map(|f| f.offset), state.unfinished()), (Some(1), 0));
 }
