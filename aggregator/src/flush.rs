@@ -11,8 +11,9 @@ use schemas::rollup::Rollup;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Counters per update: keeps the expression below DynamoDB's 4 KB.
-const COUNTERS_PER_UPDATE: usize = 300;
+/// Counters per update: keeps the expression below DynamoDB's 4 KB, and below its 300 operators even if it counts each
+/// action (the version's and the mark's too) as one.
+const COUNTERS_PER_UPDATE: usize = 280;
 /// Positions per update.
 const POSITIONS_PER_UPDATE: usize = 2_000;
 

@@ -70,7 +70,8 @@ impl Mailbox {
     fn pop(&self) -> Option<(u64, Result<Delivery, LogError>)> {
         let mut state = self.state();
         let item = match state.items.pop_front() {
-            None if state.is_ended => (0, Err(LogError::Unavailable("the consumer has left its group".into()))),
+            // For good: nobody polls any more, so asking again would wait for ever.
+            None if state.is_ended => (0, Err(LogError::Broken("the consumer has left its group".into()))),
             None => return None,
             Some(item) => item,
         };
@@ -103,4 +104,18 @@ impl Mailbox {
 
 fn weight(records: &[LogRecord]) -> usize {
     records.iter().map(LogRecord::weight).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_is_told_behind_what_came_before_it_and_is_no_reason_to_try_again() {
+        let mailbox = Mailbox::default();
+        mailbox.push(1, Ok(Delivery::Lost(vec![0])));
+        mailbox.end();
+        assert!(matches!(mailbox.next().await, (1, Ok(Delivery::Lost(_)))));
+        assert!(matches!(mailbox.next().await, (_, Err(error)) if !error.is_retryable()));
+    }
 }
