@@ -337,6 +337,9 @@ enum Committed {
     NotHeld,
 }
 
+/// A record and what it decodes to.
+type Decoding = BoxFuture<'static, (Arc<LogRecord>, Result<AgentEvent, DeadReason>)>;
+
 /// One partition's task.
 struct PartitionTask {
     shared: Arc<Shared>,
@@ -353,7 +356,7 @@ struct PartitionTask {
     next_offset: u64,
     /// Taken from the inbox, not decoded yet: behind one whose schema the registry has yet to tell.
     undecoded: VecDeque<LogRecord>,
-    decoding: Option<BoxFuture<'static, (Arc<LogRecord>, Result<AgentEvent, DeadReason>)>>,
+    decoding: Option<Decoding>,
 }
 
 impl PartitionTask {
