@@ -56,7 +56,7 @@ async fn more_connections_than_descriptors_do_not_keep_events_from_being_counted
     assert_eq!(server.get("/health").await.0, 200);
     let address = server.url.strip_prefix("http://").unwrap();
     let mut crowd = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..150 {
         crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
     }
     for _ in 0..5 {
