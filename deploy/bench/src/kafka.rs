@@ -9,6 +9,7 @@ use crate::process::{Place, Server};
 use anyhow::ensure;
 use engines::dynamodb::DynamoDbLocal;
 use engines::kafka::Kafka;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const BACKGROUND: u64 = 100;
 pub(crate) async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     ensure!(engines::java_or_skip(), "SKIP_REAL_ENGINES=1 leaves nothing to measure on");
     let (kafka, dynamodb) = tokio::task::spawn_blocking(|| anyhow::Ok((Kafka::start()?, DynamoDbLocal::start()?))).await??;
-    let services = Services::start(place, &kafka, &dynamodb)?;
+    let services = Services::start(place, &kafka, &dynamodb).await?;
     let urls = Urls { gateway: services.gateway.url(), query: services.query.url() };
     let targets = Targets { median: Duration::from_secs(1), p99: Duration::from_millis(2_500) };
     let mut table = table("Kafka and DynamoDB Local, FLUSH_CADENCE=balanced: from the post to counted");
@@ -40,7 +41,7 @@ struct Services {
 }
 
 impl Services {
-    fn start(place: &Place, kafka: &Kafka, dynamodb: &DynamoDbLocal) -> anyhow::Result<Self> {
+    async fn start(place: &Place, kafka: &Kafka, dynamodb: &DynamoDbLocal) -> anyhow::Result<Self> {
         let environment = [
             ("KAFKA_BROKERS", kafka.bootstrap()),
             ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.endpoint()),
@@ -48,16 +49,25 @@ impl Services {
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
             ("ADMIN_LISTEN", "127.0.0.1:0".into()),
-            ("LISTEN", "127.0.0.1:0".into()),
             ("FLUSH_CADENCE", "balanced".into()),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let log = |name: &str| -> PathBuf { place.directory().join(format!("{name}.log")) };
         let aggregator = Server::start("aggregator", &["--create-tables".into()], &environment, &log("aggregator"))?;
-        let mut gateway = Server::start("ingest-gateway", &[], &environment, &log("ingest-gateway"))?;
-        gateway.await_url()?;
-        let mut query = Server::start("query-api", &[], &environment, &log("query-api"))?;
-        query.await_url()?;
+        let listening = async |name: &str| {
+            // The services say where they listen in their logs only, so they are told.
+            let address = free_address()?;
+            let arguments = ["--listen".to_owned(), address.to_string()];
+            let mut server = Server::start(name, &arguments, &environment, &log(name))?;
+            server.await_listening(address).await?;
+            anyhow::Ok(server)
+        };
+        let (gateway, query) = (listening("ingest-gateway").await?, listening("query-api").await?);
         Ok(Self { gateway, query, aggregator })
     }
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }

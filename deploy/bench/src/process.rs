@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
+const LISTENS_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 const MEMORY_EVERY: Duration = Duration::from_millis(50);
 
 /// Where servers keep their data, and how they are started.
@@ -90,6 +93,19 @@ impl Server {
             }
         }
         bail!("{} ended before it was ready:\n{}", self.name, std::fs::read_to_string(&self.log).unwrap_or_default())
+    }
+
+    /// Waits until it takes connections there.
+    pub(crate) async fn await_listening(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LISTENS_WITHIN;
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            let said = || std::fs::read_to_string(&self.log).unwrap_or_default();
+            ensure!(self.child.try_wait()?.is_none(), "{} ended before it was ready:\n{}", self.name, said());
+            ensure!(Instant::now() < deadline, "{} does not listen after {LISTENS_WITHIN:?}:\n{}", self.name, said());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.url = format!("http://{address}");
+        Ok(())
     }
 
     pub(crate) fn url(&self) -> &str {
