@@ -162,7 +162,7 @@ impl Rollup {
             if value != 0
                 && let Some(own) = self.scalar(name)
             {
-                *own += value;
+                *own = own.saturating_add(value);
             }
         }
         for (own, value) in self.by_type.iter_mut().zip(other.by_type) {
@@ -174,13 +174,13 @@ impl Rollup {
         for (name, theirs) in &other.models {
             let own = entry(&mut self.models, name);
             own.calls += theirs.calls;
-            own.tokens += theirs.tokens;
-            own.cost_nanousd += theirs.cost_nanousd;
+            own.tokens = own.tokens.saturating_add(theirs.tokens);
+            own.cost_nanousd = own.cost_nanousd.saturating_add(theirs.cost_nanousd);
         }
         for (name, theirs) in &other.tools {
             let own = entry(&mut self.tools, name);
             own.calls += theirs.calls;
-            own.latency_us += theirs.latency_us;
+            own.latency_us = own.latency_us.saturating_add(theirs.latency_us);
         }
         for (name, count) in &other.error_types {
             *entry(&mut self.error_types, name) += count;
@@ -220,14 +220,15 @@ impl Rollup {
         out
     }
 
-    /// Reads an item. Attributes that are no counters (keys) are passed over.
+    /// Reads an item. Attributes that are no counters (keys) are passed over. The store counts on beyond 64 bits; what is
+    /// read is the largest number then, never none.
     pub fn from_item(item: &HashMap<String, AttributeValue>) -> Self {
         let mut rollup = Self::default();
         for (name, value) in item {
             if let AttributeValue::N(n) = value
-                && let Ok(n) = n.parse::<i64>()
+                && let Ok(n) = n.parse::<i128>()
             {
-                rollup.set_attribute(name, n);
+                rollup.set_attribute(name, n.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
             }
         }
         rollup
@@ -306,7 +307,8 @@ impl Slot {
     pub fn add(&mut self, other: &Self) {
         let mut other = *other;
         for (_, get) in SLOT_COUNTERS {
-            *get(self) += *get(&mut other);
+            let own = get(self);
+            *own = own.saturating_add(*get(&mut other));
         }
         self.latency_max_us = self.latency_max_us.max(other.latency_max_us);
     }
@@ -322,6 +324,16 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<String, V>, name: &str) -> &'a mu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_beyond_64_bits_are_the_largest_number_and_never_nothing() {
+        let stored = [("cost_nanousd", "9300000000000000000"), ("mc#m", "18000000000000000000"), ("calls", "9300")];
+        let item = stored.map(|(name, n)| (name.to_owned(), AttributeValue::N(n.into()))).into_iter().collect();
+        let mut r = Rollup::from_item(&item);
+        assert_eq!((r.calls, r.cost_nanousd, r.models["m"].cost_nanousd), (9_300, i64::MAX, i64::MAX));
+        r.add(&r.clone());
+        assert_eq!((r.calls, r.cost_nanousd, r.models["m"].cost_nanousd), (18_600, i64::MAX, i64::MAX));
+    }
 
     #[test]
     fn what_is_written_is_what_is_read() {

@@ -269,17 +269,23 @@ impl PollingThread {
         }
     }
 
-    /// A partition's position is not in the log. librdkafka does not say which one.
+    /// A partition's position is not in the log. librdkafka does not say which one, and does not read on there.
     fn out_of_range(&self) -> Result<(), LogError> {
         let begun: Vec<(u32, u64)> =
             self.shared.partitions().assigned.iter().filter(|(_, a)| a.has_begun).map(|(partition, a)| (*partition, a.next)).collect();
+        if begun.is_empty() {
+            // Told of an assignment that is gone.
+            return Ok(());
+        }
         for (partition, offset) in begun {
             let bounds = self.shared.bounds(&self.consumer, partition)?;
             if !(bounds.start..=bounds.end).contains(&offset) {
                 return Err(outside(&self.shared.topic, partition, offset, bounds));
             }
         }
-        Ok(())
+        // Within it again, and librdkafka has stopped fetching all the same (`rd_kafka_offset_reset`). The log may have been
+        // cut and grown anew since: only a start from the committed offset looks at what lies there.
+        Err(LogError::Broken(format!("{}: the log was cut, or its leader changed, behind a partition's position", self.shared.topic)))
     }
 }
 
