@@ -152,6 +152,17 @@ impl Checkpoints {
     }
 }
 
+/// Where to begin a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first offset to read. At or before the group's committed offset: the store is what counts, and it is
+    /// known to hold only what its own checkpoint says. What it holds beyond is recognised as a replay.
+    pub offset: u64,
+    /// Whether the store knows nothing of this log yet: what the group committed was for another store or another
+    /// log, and has to be taken back, so that receipts do not claim it.
+    pub is_anew: bool,
+}
+
 /// Where to begin an assigned partition, or why not to.
 pub async fn starting_offset(
     log: &Arc<dyn Log>,
@@ -159,38 +170,52 @@ pub async fn starting_offset(
     assignment: Assignment,
     epoch: u32,
     accept_loss: bool,
-) -> Result<u64, StartError> {
+) -> Result<Start, StartError> {
     let (topic, partition) = (checkpoints.topic.clone(), assignment.partition);
     let bounds = log.bounds(&topic, partition).await?;
     let checkpoint = checkpoints.read(partition).await.map_err(StartError::Store)?;
-    let mut next = assignment.committed;
-    if let Some(checkpoint) = checkpoint {
+    if let Some(checkpoint) = &checkpoint {
         if checkpoint.epoch > epoch {
             return Err(StartError::EpochWentBack { topic, partition, configured: epoch, counted: checkpoint.epoch });
         }
-        if checkpoint.epoch < epoch {
-            // A new epoch begins at its log's start, whatever the old one's group had committed.
-            return Ok(bounds.start);
-        }
-        if let Some(why) = difference(log, &topic, partition, &checkpoint).await? {
+        if checkpoint.epoch == epoch
+            && let Some(why) = difference(log, &topic, partition, checkpoint).await?
+        {
             return Err(StartError::AnotherLog { topic, partition, epoch, why });
         }
-        next = next.or(Some(checkpoint.offset + 1));
     }
-    // Earliest only for a group that never committed.
-    let Some(next) = next else { return Ok(bounds.start) };
-    if next > bounds.end {
-        return Err(LogError::BeyondEnd { topic, partition, committed: next, end: bounds.end }.into());
+    let counted = checkpoint.as_ref().filter(|c| c.epoch == epoch).map(|c| c.offset + 1);
+    if let Some(committed) = assignment.committed.filter(|c| *c > bounds.end && checkpoint.as_ref().is_none_or(|c| c.epoch == epoch)) {
+        return Err(LogError::BeyondEnd { topic, partition, committed, end: bounds.end }.into());
     }
-    if next < bounds.start {
-        if !accept_loss {
-            return Err(LogError::Trimmed { topic, partition, committed: next, start: bounds.start }.into());
+    match (counted, assignment.committed) {
+        // A group whose commits are gone goes on behind the checkpoint. A checkpoint behind the commits is a crash's
+        // (it is written every 2 s) or an older copy of the store: what it says is where the store is sure.
+        (Some(counted), committed) => {
+            let known = committed.unwrap_or(counted);
+            if known < bounds.start {
+                accept_loss_of(checkpoints, partition, known, bounds.start, accept_loss).await?;
+            }
+            Ok(Start { offset: counted.min(known).max(bounds.start), is_anew: false })
         }
-        tracing::error!(partition, from = next, to = bounds.start, "going on without events that were trimmed before they were counted");
-        checkpoints.record_loss(partition, next, bounds.start).await.map_err(StartError::Store)?;
-        return Ok(bounds.start);
+        // A new epoch, a new or lost store: everything that the log has.
+        (None, committed) => {
+            let is_lost_store = checkpoint.is_none() && committed.is_some_and(|c| c > 0);
+            if is_lost_store && bounds.start > 0 {
+                accept_loss_of(checkpoints, partition, 0, bounds.start, accept_loss).await?;
+            }
+            Ok(Start { offset: bounds.start, is_anew: committed.is_some_and(|c| c > bounds.start) })
+        }
     }
-    Ok(next)
+}
+
+/// Goes on without events that the log no longer has only where the operator says so, and notes it.
+async fn accept_loss_of(checkpoints: &Checkpoints, partition: u32, from: u64, to: u64, accept_loss: bool) -> Result<(), StartError> {
+    if !accept_loss {
+        return Err(LogError::Trimmed { topic: checkpoints.topic.clone(), partition, committed: from, start: to }.into());
+    }
+    tracing::error!(partition, from, to, "going on without events that were trimmed before this store counted them");
+    checkpoints.record_loss(partition, from, to).await.map_err(StartError::Store)
 }
 
 /// What tells this log from the one of the checkpoint.

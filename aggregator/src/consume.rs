@@ -5,7 +5,7 @@
 //! answering however slow the store is.
 
 use crate::barrier::SharedBarrier;
-use crate::checkpoint::{Checkpoint, Checkpoints, StartError, starting_offset};
+use crate::checkpoint::{Checkpoint, Checkpoints, Start, StartError, starting_offset};
 use crate::commit::Finished;
 use crate::config::{AggregatorConfig, Cadence};
 use crate::decode::Decoder;
@@ -202,14 +202,23 @@ impl Group {
 
     async fn begin(&mut self, assignments: Vec<Assignment>, shutdown: &CancellationToken) -> anyhow::Result<()> {
         for assignment in assignments {
-            let Some(offset) = self.starting_offset(assignment, shutdown).await? else { return Ok(()) };
+            let Some(start) = self.starting_offset(assignment, shutdown).await? else { return Ok(()) };
+            let offset = start.offset;
+            if start.is_anew {
+                tracing::warn!(partition = assignment.partition, offset, "this store has not counted this log: counting it anew");
+                if !is_held(self.shared.committer.commit(assignment.partition, offset).await)? {
+                    continue;
+                }
+            }
             if !is_held(self.consumer.begin(assignment.partition, offset))? {
                 tracing::info!(partition = assignment.partition, "the partition is gone before it began");
                 continue;
             }
             let (inbox, messages) = mpsc::unbounded_channel();
             let weight = Arc::new(Weight::default());
-            let task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, offset, Arc::clone(&weight));
+            let mut task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, offset, Arc::clone(&weight));
+            // A replay of what the group has committed takes nothing back.
+            task.committed = assignment.committed.filter(|_| !start.is_anew).and_then(|c| c.checked_sub(1));
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
             self.tasks.spawn(assignment.partition, task.run(messages));
             self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
@@ -220,14 +229,14 @@ impl Group {
 
     /// `None` where the process shall stop meanwhile. Takes itself mutably because consumers cannot be shared, so that
     /// the future can move between threads.
-    async fn starting_offset(&mut self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<u64>> {
+    async fn starting_offset(&mut self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<Start>> {
         let shared = &self.shared;
         let mut wait = Duration::from_millis(100);
         loop {
             let found = starting_offset(&shared.log, &shared.checkpoints, assignment, shared.config.epoch, shared.config.accept_loss);
             match shutdown.run_until_cancelled(found).await {
                 None => return Ok(None),
-                Some(Ok(offset)) => return Ok(Some(offset)),
+                Some(Ok(start)) => return Ok(Some(start)),
                 Some(Err(StartError::Log(e @ LogError::Trimmed { .. }))) => {
                     return Err(
                         anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them")
@@ -441,7 +450,7 @@ impl PartitionTask {
     }
 
     fn is_all_committed(&self) -> bool {
-        self.state.finished().is_none_or(|f| self.committed == Some(f.offset))
+        self.state.finished().is_none_or(|f| self.committed.is_some_and(|c| f.offset <= c))
     }
 
     fn commit_interval(&self) -> Duration {
@@ -625,7 +634,7 @@ impl PartitionTask {
     fn commit_if_due(&mut self) {
         let Some(finished) = self.state.finished() else { return };
         let is_due = self.draining.is_some() || self.last_commit.is_none_or(|at| at.elapsed() >= self.commit_interval());
-        if self.is_committing || self.committed == Some(finished.offset) || !is_due {
+        if self.is_committing || self.is_all_committed() || !is_due {
             return;
         }
         let writes_checkpoint = self.draining.is_some() || self.last_checkpoint.is_none_or(|at| at.elapsed() >= CHECKPOINT_EVERY);

@@ -1,6 +1,6 @@
 //! Whether the aggregator goes on with a log, and where: the local log, replaced, trimmed and raised.
 
-use aggregator::checkpoint::{Checkpoint, Checkpoints, StartError, starting_offset};
+use aggregator::checkpoint::{Checkpoint, Checkpoints, Start, StartError, starting_offset};
 use aggregator::{TableOptions, create_tables};
 use event_log::local::{LocalLog, LocalOptions};
 use event_log::{Assignment, Log, LogError, Record, TopicSpec};
@@ -39,16 +39,29 @@ const fn assigned(committed: Option<u64>) -> Assignment {
 async fn the_counted_log_is_gone_on_with() {
     let (engine, directory) = (engines::dynoxide::Dynoxide::start().unwrap(), tempfile::tempdir().unwrap());
     let (checkpoints, log) = (checkpoints(&engine).await, log_with(&directory.path().join("log"), 10).await);
-    assert_eq!(starting_offset(&log, &checkpoints, assigned(None), 0, false).await.unwrap(), 0);
+    assert_eq!(starting_offset(&log, &checkpoints, assigned(None), 0, false).await.unwrap().offset, 0);
     checkpoints.write(0, &checkpoint_at(&log, 6, 0).await).await.unwrap();
-    assert_eq!(starting_offset(&log, &checkpoints, assigned(Some(5)), 0, false).await.unwrap(), 5);
+    assert_eq!(starting_offset(&log, &checkpoints, assigned(Some(5)), 0, false).await.unwrap().offset, 5);
     // A group whose commits are gone goes on behind the checkpoint, not at the start.
-    assert_eq!(starting_offset(&log, &checkpoints, assigned(None), 0, false).await.unwrap(), 7);
+    assert_eq!(starting_offset(&log, &checkpoints, assigned(None), 0, false).await.unwrap().offset, 7);
     // An older checkpoint never replaces a newer one.
     checkpoints.write(0, &checkpoint_at(&log, 2, 0).await).await.unwrap();
     assert_eq!(checkpoints.read(0).await.unwrap().unwrap().offset, 6);
     let beyond = starting_offset(&log, &checkpoints, assigned(Some(99)), 0, false).await.unwrap_err();
     assert!(matches!(beyond, StartError::Log(LogError::BeyondEnd { committed: 99, end: 10, .. })), "{beyond}");
+}
+
+#[tokio::test]
+async fn a_lost_or_older_store_is_counted_from_where_it_is_sure() {
+    let (engine, directory) = (engines::dynoxide::Dynoxide::start().unwrap(), tempfile::tempdir().unwrap());
+    let (checkpoints, log) = (checkpoints(&engine).await, log_with(&directory.path().join("log"), 10).await);
+    // The group has committed, but this store has no checkpoint: it is not the store that was committed for.
+    let lost = starting_offset(&log, &checkpoints, assigned(Some(8)), 0, false).await.unwrap();
+    assert_eq!(lost, Start { offset: 0, is_anew: true });
+    // An older copy: from its own checkpoint on.
+    checkpoints.write(0, &checkpoint_at(&log, 2, 0).await).await.unwrap();
+    let older = starting_offset(&log, &checkpoints, assigned(Some(8)), 0, false).await.unwrap();
+    assert_eq!(older, Start { offset: 3, is_anew: false });
 }
 
 #[tokio::test]
@@ -62,7 +75,7 @@ async fn another_log_is_refused_until_the_epoch_is_raised() {
     assert!(matches!(refused, StartError::AnotherLog { .. }) && refused.to_string().contains("LOG_EPOCH"), "{refused}");
     assert!(!refused.is_retryable());
     // Raised: the new log is counted from its start, whatever the old group had committed.
-    assert_eq!(starting_offset(&other, &checkpoints, assigned(Some(15)), 1, false).await.unwrap(), 0);
+    assert_eq!(starting_offset(&other, &checkpoints, assigned(Some(15)), 1, false).await.unwrap().offset, 0);
     checkpoints.write(0, &checkpoint_at(&other, 3, 1).await).await.unwrap();
     let back = starting_offset(&other, &checkpoints, assigned(None), 0, false).await.unwrap_err();
     assert!(matches!(back, StartError::EpochWentBack { configured: 0, counted: 1, .. }), "{back}");

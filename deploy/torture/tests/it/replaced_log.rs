@@ -38,6 +38,30 @@ async fn a_fresh_log_beside_a_counted_store_is_refused_until_the_epoch_is_raised
     assert!(refusal.contains("LOG_EPOCH"), "{refusal}");
 }
 
+/// The log still has everything: the store is counted anew from it, and no receipt claims it before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_store_is_counted_anew_from_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir.to_str().unwrap()];
+    let (server, url) = serve("agent-tally", &arguments, &[], directory.path());
+    for id in ["one", "two", "three"] {
+        post_and_await(&url, id).await;
+    }
+    server.stop(Duration::from_secs(20)).unwrap();
+    for name in ["store.sqlite3", "store.sqlite3-wal", "store.sqlite3-shm"] {
+        let path = data_dir.join(name);
+        if path.exists() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let (server, url) = serve("agent-tally", &arguments, &[], directory.path());
+    post_and_await(&url, "four").await;
+    let numbers = Api::at(&url).get("/api/v1/agents/bot/metrics?days=2").await;
+    assert_eq!(numbers["metrics"]["total_messages"], 4, "{numbers}");
+    server.stop(Duration::from_secs(20)).unwrap();
+}
+
 async fn post_and_await(url: &str, id: &str) {
     let api = Api::at(url);
     let event = json!({"event_id": id, "timestamp": format_micros(now_micros()), "message_type": "user_message"});
