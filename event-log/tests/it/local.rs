@@ -69,8 +69,18 @@ impl Harness for LocalHarness {
 suite::run!(harness);
 
 fn open(path: &Path, options: LocalOptions) -> (Arc<LocalLog>, Arc<dyn Log>) {
-    let log = Arc::new(LocalLog::open(path, options).expect("opens"));
-    (Arc::clone(&log), log)
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match LocalLog::open(path, options.clone()) {
+            Ok(log) => {
+                let log = Arc::new(log);
+                return (Arc::clone(&log), log);
+            }
+            // Between fork and exec, a child that another test starts holds the lock of a log that was closed meanwhile.
+            Err(LogError::Unavailable(_)) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test]
