@@ -44,6 +44,8 @@ struct Store {
     items: BTreeMap<MetricKey, Rollup>,
     users: BTreeMap<MetricKey, UserSet>,
     directory: BTreeSet<String>,
+    /// Next offset by epoch and partition, as of some commit: the store's own word on how far it is.
+    checkpoints: BTreeMap<(u32, u32), u64>,
 }
 
 struct Worker {
@@ -167,7 +169,9 @@ impl World {
             inserts_in_flight: 1 + self.dice.roll(4),
             guards: self.guards,
         };
-        let next_read = self.committed[partition as usize] as usize;
+        // As `starting_offset` has it: where the store itself is sure, never behind the group's commit.
+        let sure = self.store.checkpoints.get(&(self.epoch, partition)).copied().unwrap_or(0);
+        let next_read = self.committed[partition as usize].min(sure) as usize;
         self.workers.push(Worker {
             epoch: self.epoch,
             partition,
@@ -223,7 +227,9 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.log.iter().zip(&self.committed).all(|(log, committed)| log.len() as u64 == *committed)
+        let is_at_end = |w: &Worker| w.next_read == self.log[w.partition as usize].len() && w.state.unfinished() == 0;
+        let is_replayed = |p: usize| self.workers.iter().any(|w| !w.is_zombie && w.partition as usize == p && is_at_end(w));
+        self.log.iter().zip(&self.committed).enumerate().all(|(p, (log, committed))| log.len() as u64 == *committed && is_replayed(p))
     }
 
     fn step(&mut self) {
@@ -455,6 +461,10 @@ impl World {
             }
         }
         self.committed[partition as usize] = committed.max(finished.offset + 1);
+        if self.dice.chance(60) {
+            let sure = self.store.checkpoints.entry((epoch, partition)).or_default();
+            *sure = (*sure).max(finished.offset + 1);
+        }
     }
 
     /// What receipts say of a position that is committed: it is stored and in every number, or it is a dead letter.
@@ -520,6 +530,11 @@ impl World {
         self.ghosts.clear();
         self.store = self.synced.clone();
         for partition in 0..self.log.len() as u32 {
+            for offset in 0..self.committed[partition as usize] {
+                if let Err(why) = self.is_counted(self.epoch, partition, offset) {
+                    self.broken_claim = Some(format!("{partition}:{offset} was committed, but after the power cut {why}"));
+                }
+            }
             self.assign(partition);
         }
     }

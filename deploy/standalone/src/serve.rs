@@ -106,9 +106,6 @@ pub struct ServeArgs {
     /// For tests: writes what a power cut would leave of the store's write-ahead log, at each barrier.
     #[arg(long, hide = true)]
     record_barriers: Option<PathBuf>,
-    /// For tests: commits what the store may not have on its disk, which a power cut must show to be wrong.
-    #[arg(long, hide = true)]
-    skip_barrier: bool,
 }
 
 fn parse_message_type(name: &str) -> Result<MessageType, String> {
@@ -201,7 +198,7 @@ impl Services {
         if args.dashboard_dir.is_none() {
             router = router.merge(first_page::router(keys_required));
         }
-        let barrier = (!args.skip_barrier).then(|| engine.barrier(args.record_barriers.clone()));
+        let barrier = Some(engine.barrier(args.record_barriers.clone()));
         let aggregator_parts = AggregatorParts { log, store, tables, readiness, barrier };
         Ok(Self { router, auth, aggregator_config: args.aggregator(), aggregator_parts })
     }
