@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Appends that the price of an fsync is the median of.
 const FSYNCS: usize = 200;
@@ -22,15 +22,23 @@ pub(crate) async fn describe(directory: &Path) -> anyhow::Result<String> {
     let version = said_by(program.to_str().unwrap_or("agent-tally"), &["--version"]);
     let commit = said_by("git", &["describe", "--always", "--dirty", "--abbrev=10"]);
     let date = schemas::time::format_micros(schemas::time::now_micros());
+    // The checkout may have moved on since: a figure belongs to what was built.
+    let built = program.metadata()?.modified()?.duration_since(UNIX_EPOCH)?;
+    let built = schemas::time::format_micros(i64::try_from(built.as_micros())?);
     let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
     let fsync = fsync_price(directory).await?;
     Ok(format!(
-        "- {cpu}, {cores} cores for server and clients together, {memory:.0} GiB, Linux {}\n- {version}, commit {commit}, {}, {profile} build\n- {}\n- 4 KiB appended and fsynced: median {:.2} ms",
+        "- {cpu}, {cores} cores for server and clients together, {memory:.0} GiB, Linux {}\n- {version}, {}, {profile} build of {}; the checkout is at {commit}\n- {}\n- 4 KiB appended and fsynced: median {:.2} ms",
         kernel.trim(),
         said_by("rustc", &["--version"]),
-        date.split('.').next().unwrap_or(&date),
+        to_seconds(&built),
+        to_seconds(&date),
         fsync.as_secs_f64() * 1_000.0
     ))
+}
+
+fn to_seconds(time: &str) -> &str {
+    time.split('.').next().unwrap_or(time)
 }
 
 fn proc_line(path: &str, name: &str) -> Option<String> {
