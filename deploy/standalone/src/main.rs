@@ -4,6 +4,7 @@ use agent_tally::{demo, import_tables, keys, serve};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use service_kit::{shutdown, telemetry};
+use std::process::ExitCode;
 
 /// Counts what AI agents do, exactly once
 #[derive(Parser, Debug)]
@@ -28,7 +29,18 @@ enum Command {
 /// Threads of the runtime; the store has its own.
 const WORKERS: std::ops::RangeInclusive<usize> = 2..=4;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A sentence for a person, whatever RUST_BACKTRACE says.
+            eprintln!("agent-tally: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
     let command = Cli::parse().command;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
