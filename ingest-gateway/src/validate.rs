@@ -271,6 +271,18 @@ fn read_metadata(fields: &mut Fields<'_>, event: &mut AgentEvent, is_strict: boo
             return;
         }
     }
+    // Two values for one key: neither may vanish without a word.
+    let differs = |name: &str| {
+        let inside = fields.values().get("metadata").and_then(|m| m.get(name));
+        inside.is_some_and(|inside| fields.values().get(name) != Some(inside))
+    };
+    let torn: Vec<String> = unknown.iter().filter(|(name, _)| differs(name)).map(|(name, _)| name.clone()).collect();
+    for name in &torn {
+        fields.complain(name, "is not a field of the contract, and metadata has another value under this name");
+    }
+    if !torn.is_empty() {
+        return;
+    }
     let known = sent.and_then(|_| fields.values().get("metadata")).and_then(Value::as_object);
     let added: Vec<(&str, &str)> = unknown.iter().map(|(name, raw)| (name.as_str(), *raw)).collect();
     event.metadata = metadata::with_unknown_fields(sent, known, &added);
@@ -528,6 +540,14 @@ mod tests {
         let text = with(r#""shiny":1,"new":null"#);
         assert_eq!(event(&text).metadata.as_deref(), Some(r#"{"shiny":1}"#));
         let errors = judged(&text, |rules| rules.is_strict = true).expect_err("strict");
+        assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["shiny"]);
+    }
+
+    #[test]
+    fn an_unknown_field_never_hides_behind_metadata() {
+        let same = event(&with(r#""shiny":1,"metadata":{"shiny":1}"#));
+        assert_eq!(same.metadata.as_deref(), Some(r#"{"shiny":1}"#));
+        let errors = judged(&with(r#""shiny":1,"metadata":{"shiny":2}"#), |_| {}).expect_err("two values");
         assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["shiny"]);
     }
 
