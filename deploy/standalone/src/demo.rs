@@ -71,6 +71,8 @@ impl DemoArgs {
 /// Posts the history, then live traffic until the time is up or `shutdown`.
 pub async fn run(args: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
     args.validate()?;
+    let url = reqwest::Url::parse(&args.url).with_context(|| format!("{:?} is no URL", args.url))?;
+    anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "{:?} is neither http nor https", args.url);
     let fleet = Fleet::new(args.agents, args.seed, args.events_per_day);
     let delivery = Delivery::new(&args.url, args.key.as_deref(), shutdown).context("cannot make an HTTP client")?;
     let mut ledger = Ledger::new(args.seed);

@@ -31,7 +31,7 @@ enum KeysCommand {
         #[arg(long, value_enum, value_delimiter = ',', required = true)]
         scope: Vec<Scope>,
         /// For whom or what it is.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         name: String,
         /// When it ends, like 30d; never where absent.
         #[arg(long, value_parser = parse_duration)]
@@ -85,11 +85,11 @@ pub async fn run(args: KeysArgs) -> anyhow::Result<()> {
             say(&created_text(&created))
         }
         KeysCommand::List { json, place } => {
-            let entries = Keys::open(&place).await?.list().await?;
+            let entries = Keys::open_existing(&place).await?.list().await?;
             say(&if json { serde_json::to_string_pretty(&entries)? } else { table(&entries) })
         }
         KeysCommand::Revoke { id, place } => {
-            Keys::open(&place).await?.revoke(&id).await?;
+            Keys::open_existing(&place).await?.revoke(&id).await?;
             say(&format!("revoked {id}"))
         }
     }
@@ -106,6 +106,12 @@ enum Keys {
 }
 
 impl Keys {
+    /// Where there is no data directory yet there is no key either: looking must not create one.
+    async fn open_existing(place: &Place) -> anyhow::Result<Self> {
+        anyhow::ensure!(place.dynamodb || place.data_dir.is_dir(), "there is no data directory {}", place.data_dir.display());
+        Self::open(place).await
+    }
+
     async fn open(place: &Place) -> anyhow::Result<Self> {
         let tables = place.store.tables();
         if place.dynamodb {

@@ -29,6 +29,28 @@ async fn the_help_names_every_command() {
 }
 
 #[tokio::test]
+async fn mistyped_arguments_are_refused_at_once_and_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let typo = dir.path().join("typo");
+    let typo = typo.to_str().unwrap();
+    let refused: [(&[&str], &str); 5] = [
+        (&["keys", "list", "--data-dir", typo], "there is no data directory"),
+        (&["keys", "revoke", "abc", "--data-dir", typo], "there is no data directory"),
+        (&["keys", "create", "--scope", "read", "--name", "", "--data-dir", typo], "--name"),
+        (&["demo", "--url", "foo"], "is no URL"),
+        (&["demo", "--url", "ftp://127.0.0.1"], "neither http nor https"),
+    ];
+    for (arguments, says) in refused {
+        let mut command = agent_tally();
+        command.args(arguments).env("RUST_BACKTRACE", "1");
+        let output = run(command).await;
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says) && !text.contains("backtrace"), "{arguments:?}: {text}");
+    }
+    assert!(!dir.path().join("typo").exists());
+}
+
+#[tokio::test]
 async fn commands_reach_a_server_whose_directory_has_a_long_name() {
     let dir = tempfile::tempdir().unwrap();
     let long = dir.path().join("d".repeat(120));
