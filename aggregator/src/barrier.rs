@@ -1,7 +1,7 @@
 //! Makes the embedded store durable before anything in the log says so.
 //!
 //! The log outlives a power cut; what the store has not synced does not. So three things wait for the store to
-//! be durable: a commit (else the replay would begin behind what was lost), an announcement (else the live
+//! be durable: a commit (else receipts would claim what a power cut took away), an announcement (else the live
 //! topic would hold totals that the store never reaches under that version), and a dead letter (else the event
 //! that it conflicted with could be gone, and the "dead" one be counted).
 //!

@@ -6,8 +6,8 @@ use crate::validate::{MAX_COUNT, MAX_ID, MAX_NAME};
 use schemas::AgentEvent;
 use serde_json::{Map, Value};
 
-/// Adds fields to the text of a JSON object (`{}` where there is none); a key that the object has already wins.
-/// The object's own text stays as it is. `fields` are names and JSON texts.
+/// Adds fields to the text of a JSON object (`{}` where there is none); a key that the object has already
+/// is passed over (the caller refuses another value under it). The object's own text stays as it is. `fields` are names and JSON texts.
 pub(crate) fn with_unknown_fields(metadata: Option<&str>, known: Option<&Map<String, Value>>, fields: &[(&str, &str)]) -> Option<String> {
     let object = metadata.map(str::trim_ascii);
     let mut added = fields.iter().filter(|(name, _)| !known.is_some_and(|known| known.contains_key(*name))).peekable();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_appended_and_existing_keys_win() {
+    fn unknown_fields_are_appended_beside_existing_keys() {
         let sent = r#"{"a": 1}"#;
         let merged = with_unknown_fields(Some(sent), Some(&object(sent)), &[("a", "2"), ("b\"", "[1.0]"), ("c", "\"x\"")]);
         assert_eq!(merged.as_deref(), Some(r#"{"a": 1,"b\"":[1.0],"c":"x"}"#));

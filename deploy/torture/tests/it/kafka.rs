@@ -29,7 +29,7 @@ impl Deployment {
         let kafka = Kafka::start().unwrap();
         let dynamodb = DynamoDbLocal::start().unwrap();
         let proxy = FaultProxy::start(&dynamodb.endpoint(), 5, Faults::default()).await.unwrap();
-        Self { kafka, dynamodb, proxy, directory: tempfile::Builder::new().disable_cleanup(true).tempdir().unwrap(), partitions }
+        Self { kafka, dynamodb, proxy, directory: tempfile::tempdir().unwrap(), partitions }
     }
 
     fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
