@@ -1,0 +1,176 @@
+/** One `queryOptions` per question that the pages ask. How fresh each is kept while the page is live is said here. */
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { dayParameters, type Interval, type Range, rangeKey, type Span, spanOf, spanParameters, timeParameters } from "@/lib/range.ts";
+import {
+  type AgentsPage,
+  getAgent,
+  getConversation,
+  getEvent,
+  getKpis,
+  getPipeline,
+  getReceipt,
+  getSeries,
+  getSession,
+  getSummary,
+  type HealthAnswer,
+  type ListAgentsParams,
+  type ListEventsParams,
+  listAgents,
+  listConversations,
+  listErrors,
+  listEvents,
+} from "./generated.ts";
+import { API_BASE, ApiError } from "./http.ts";
+
+/**
+ * How soon after a change a question is asked again: `fast` within half a second (what a viewer looks at first), `slow` within
+ * three. Without it, and for ranges that have ended, only when it is opened again.
+ */
+export type Refresh = "fast" | "slow";
+
+declare module "@tanstack/react-query" {
+  interface Register {
+    queryMeta: { refresh?: Refresh };
+  }
+}
+
+type Agents = readonly string[];
+
+const list = (agents: Agents) => (agents.length > 0 ? agents.join(",") : undefined);
+const live = (range: Range, refresh: Refresh) => ({ refresh: "preset" in range || range.to >= Date.now() ? refresh : undefined });
+
+/** Asks for a range as of now; the answer says which span that was. */
+function atNow<T>(range: Range, ask: (span: Span) => Promise<T>): () => Promise<T & { span: Span }> {
+  return async () => {
+    const span = spanOf(range, Date.now());
+    return { ...(await ask(span)), span };
+  };
+}
+
+export const sessionQuery = () => queryOptions({ queryKey: ["session"], queryFn: ({ signal }) => getSession({ signal }), staleTime: 60_000 });
+
+export const kpisQuery = (agents: Agents, range: Range) =>
+  queryOptions({
+    queryKey: ["kpis", agents, rangeKey(range)],
+    queryFn: ({ signal }) => atNow(range, (span) => getKpis({ agents: list(agents), ...timeParameters(span) }, { signal }))(),
+    meta: live(range, "fast"),
+  });
+
+export const seriesQuery = (agents: Agents, range: Range, interval?: Interval) =>
+  queryOptions({
+    queryKey: ["series", agents, rangeKey(range), interval ?? "auto"],
+    queryFn: ({ signal }) =>
+      atNow(range, (span) => {
+        const width = interval ?? span.interval;
+        return getSeries({ agents: list(agents), interval: width, ...spanParameters({ ...span, interval: width }) }, { signal });
+      })(),
+    meta: live(range, "slow"),
+  });
+
+/** The same length right before, point by point, so that a chart can lay one over the other. */
+export const previousSeriesQuery = (agents: Agents, range: Range) =>
+  queryOptions({
+    queryKey: ["series-before", agents, rangeKey(range)],
+    queryFn: ({ signal }) =>
+      atNow(range, (span) => {
+        const length = span.end - span.start;
+        return getSeries(
+          { agents: list(agents), interval: span.interval, ...spanParameters({ ...span, start: span.start - length, end: span.start - 1 }) },
+          { signal },
+        );
+      })(),
+    staleTime: 60_000,
+  });
+
+export const summaryQuery = (agents: Agents, range: Range) =>
+  queryOptions({
+    queryKey: ["summary", agents, rangeKey(range)],
+    queryFn: ({ signal }) => atNow(range, (span) => getSummary({ agents: list(agents), ...timeParameters(span) }, { signal }))(),
+    meta: live(range, "slow"),
+  });
+
+export type AgentsQuestion = Pick<ListAgentsParams, "sort" | "q" | "status"> & { limit?: number; range?: Range };
+
+/** Pages of agents with their numbers of the UTC days that the range touches. */
+export const agentsQuery = ({ range, limit = 100, ...question }: AgentsQuestion) =>
+  infiniteQueryOptions({
+    queryKey: ["agents", question, limit, range ? rangeKey(range) : "today"],
+    queryFn: async ({ signal, pageParam }) => {
+      const days = range ? dayParameters(spanOf(range, Date.now())) : {};
+      const answer = await listAgents({ detail: true, limit, cursor: pageParam, ...question, ...days }, { signal });
+      return answer as AgentsPage;
+    },
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_key ?? undefined,
+    meta: { refresh: "slow" },
+  });
+
+export const agentQuery = (agentId: string) =>
+  queryOptions({ queryKey: ["agent", agentId], queryFn: ({ signal }) => getAgent(agentId, { signal }), meta: { refresh: "fast" } });
+
+export type EventsQuestion = Omit<ListEventsParams, "start_date" | "end_date" | "cursor">;
+
+/** Pages of raw events, newest first. */
+export const eventsQuery = (question: EventsQuestion, range?: Range) =>
+  infiniteQueryOptions({
+    queryKey: ["events", question, range ? rangeKey(range) : "all"],
+    queryFn: ({ signal, pageParam }) => {
+      const fixed = range && !("preset" in range) ? timeParameters(spanOf(range, Date.now())) : {};
+      const start = range && "preset" in range ? { start_date: timeParameters(spanOf(range, Date.now())).start_date } : {};
+      return listEvents({ ...question, ...start, ...fixed, cursor: pageParam }, { signal });
+    },
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_key ?? undefined,
+    meta: range ? live(range, "slow") : {},
+  });
+
+export const eventQuery = (agentId: string, timestamp: string, eventId: string) =>
+  queryOptions({
+    queryKey: ["event", agentId, timestamp, eventId],
+    queryFn: ({ signal }) => getEvent(agentId, timestamp, eventId, { signal }),
+    staleTime: 60_000,
+  });
+
+export const conversationsQuery = (agentId: string | undefined, range: Range, limit = 200) =>
+  queryOptions({
+    queryKey: ["conversations", agentId ?? "*", rangeKey(range), limit],
+    queryFn: ({ signal }) => atNow(range, (span) => listConversations({ agent_id: agentId, limit, ...timeParameters(span) }, { signal }))(),
+    meta: live(range, "slow"),
+  });
+
+export const conversationQuery = (conversationId: string, agentId: string | undefined) =>
+  queryOptions({
+    queryKey: ["conversation", conversationId, agentId ?? "*"],
+    queryFn: ({ signal }) => getConversation(conversationId, { agent_id: agentId }, { signal }),
+    meta: { refresh: "slow" },
+  });
+
+export const errorsQuery = (agents: Agents, range: Range, limit = 100) =>
+  queryOptions({
+    queryKey: ["errors", agents, rangeKey(range), limit],
+    queryFn: ({ signal }) => atNow(range, (span) => listErrors({ agents: list(agents), limit, ...timeParameters(span) }, { signal }))(),
+    meta: live(range, "slow"),
+  });
+
+export const pipelineQuery = () =>
+  queryOptions({ queryKey: ["pipeline"], queryFn: ({ signal }) => getPipeline({ signal }), meta: { refresh: "fast" } });
+
+/** What is not ready; says so with a 503, which is an answer here. */
+export const readinessQuery = () =>
+  queryOptions({
+    queryKey: ["readiness"],
+    queryFn: async ({ signal }): Promise<HealthAnswer> => {
+      const response = await fetch(`${API_BASE}/health/ready`, { signal }).catch(() => undefined);
+      if (!response) throw new ApiError(0, "the server cannot be reached");
+      return (await response.json()) as HealthAnswer;
+    },
+    refetchInterval: 15_000,
+  });
+
+/** Asks until the receipt is counted. */
+export const receiptQuery = (receipt: string) =>
+  queryOptions({
+    queryKey: ["receipt", receipt],
+    queryFn: ({ signal }) => getReceipt(receipt, { wait_ms: 0 }, { signal }),
+    refetchInterval: (query) => (query.state.data && !query.state.data.counted && !query.state.data.dead_letters?.length ? 1_000 : false),
+  });

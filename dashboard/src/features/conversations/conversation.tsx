@@ -1,0 +1,3 @@
+export function Conversation() {
+  return <h1>Conversation</h1>;
+}

@@ -1,0 +1,3 @@
+export function Errors() {
+  return <h1>Errors</h1>;
+}

@@ -1,0 +1,60 @@
+import { type UseQueryResult, useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useMemo } from "react";
+import type { SeriesAnswer } from "@/api/generated.ts";
+import { previousSeriesQuery } from "@/api/queries.ts";
+import { NoData } from "@/components/no-data.tsx";
+import { Panel } from "@/components/panel.tsx";
+import type { ChartSeries } from "@/components/time-chart.tsx";
+import { useCommon, useZoom } from "@/lib/common.ts";
+import type { Span } from "@/lib/range.ts";
+import { pointsOf, seriesTable } from "@/lib/series.ts";
+
+const TimeChart = lazy(() => import("@/components/time-chart.tsx").then((m) => ({ default: m.TimeChart })));
+
+const TRAFFIC: readonly ChartSeries[] = [{ key: "messages", label: "Messages", color: "var(--chart-1)", kind: "area" }];
+const BEFORE: ChartSeries = { key: "before", label: "Messages before", color: "var(--chart-6)", isDashed: true };
+const ERRORS: readonly ChartSeries[] = [{ key: "errors", label: "Errors", color: "var(--chart-bad)", kind: "bar" }];
+const LEGEND = [...TRAFFIC, ...ERRORS];
+
+/** Messages over the range before it, and errors below. */
+export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { span: Span }, Error> }) {
+  const { agents, range, zone, isCompared } = useCommon();
+  const zoom = useZoom();
+  const previous = useQuery({ ...previousSeriesQuery(agents, range), enabled: isCompared });
+  const before = isCompared ? previous.data?.items : undefined;
+  const points = useMemo(() => {
+    const items = series.data?.items ?? [];
+    return pointsOf(items, (item, i) => ({ messages: item.messages, errors: item.errors, before: before?.[i]?.messages ?? null }));
+  }, [series.data, before]);
+  return (
+    <Panel
+      title="Traffic and errors"
+      query={series}
+      height="h-72"
+      isEmpty={(data) => data.items.every((item) => item.calls === 0)}
+      empty={<NoData />}
+      legend={LEGEND}
+      table={(data) => seriesTable(data, { Messages: (p) => p.messages, Events: (p) => p.calls, Errors: (p) => p.errors })}
+    >
+      {(data) => (
+        <Suspense fallback={null}>
+          <div className="flex min-h-0 flex-[3] flex-col">
+            <TimeChart
+              label="Messages over time"
+              points={points}
+              series={before ? [...TRAFFIC, BEFORE] : TRAFFIC}
+              unit="count"
+              interval={data.interval}
+              zone={zone}
+              onZoom={zoom}
+            />
+          </div>
+          <p className="mt-1 text-muted-foreground text-xs">Errors</p>
+          <div className="flex min-h-0 flex-[2] flex-col">
+            <TimeChart label="Errors over time" points={points} series={ERRORS} unit="count" interval={data.interval} zone={zone} onZoom={zoom} />
+          </div>
+        </Suspense>
+      )}
+    </Panel>
+  );
+}
