@@ -1,6 +1,15 @@
 /** One `queryOptions` per question that the pages ask. How fresh each is kept while the page is live is said here. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
-import { dayParameters, type Interval, type Range, rangeKey, type Span, spanOf, spanParameters, timeParameters } from "@/lib/range.ts";
+import {
+  dayParameters,
+  type Interval,
+  type Range,
+  rangeKey,
+  type Span,
+  spanOf,
+  spanParameters,
+  timeParameters,
+} from "@/lib/range.ts";
 import {
   type AgentsPage,
   getAgent,
@@ -47,7 +56,8 @@ function atNow<T>(range: Range, ask: (span: Span) => Promise<T>): () => Promise<
   };
 }
 
-export const sessionQuery = () => queryOptions({ queryKey: ["session"], queryFn: ({ signal }) => getSession({ signal }), staleTime: 60_000 });
+export const sessionQuery = () =>
+  queryOptions({ queryKey: ["session"], queryFn: ({ signal }) => getSession({ signal }), staleTime: 60_000 });
 
 export const kpisQuery = (agents: Agents, range: Range) =>
   queryOptions({
@@ -75,7 +85,11 @@ export const previousSeriesQuery = (agents: Agents, range: Range) =>
       atNow(range, (span) => {
         const length = span.end - span.start;
         return getSeries(
-          { agents: list(agents), interval: span.interval, ...spanParameters({ ...span, start: span.start - length, end: span.start - 1 }) },
+          {
+            agents: list(agents),
+            interval: span.interval,
+            ...spanParameters({ ...span, start: span.start - length, end: span.start - 1 }),
+          },
           { signal },
         );
       })(),
@@ -106,7 +120,11 @@ export const agentsQuery = ({ range, limit = 100, ...question }: AgentsQuestion)
   });
 
 export const agentQuery = (agentId: string) =>
-  queryOptions({ queryKey: ["agent", agentId], queryFn: ({ signal }) => getAgent(agentId, { signal }), meta: { refresh: "fast" } });
+  queryOptions({
+    queryKey: ["agent", agentId],
+    queryFn: ({ signal }) => getAgent(agentId, { signal }),
+    meta: { refresh: "fast" },
+  });
 
 export type EventsQuestion = Omit<ListEventsParams, "start_date" | "end_date" | "cursor">;
 
@@ -134,7 +152,8 @@ export const eventQuery = (agentId: string, timestamp: string, eventId: string) 
 export const conversationsQuery = (agentId: string | undefined, range: Range, limit = 200) =>
   queryOptions({
     queryKey: ["conversations", agentId ?? "*", rangeKey(range), limit],
-    queryFn: ({ signal }) => atNow(range, (span) => listConversations({ agent_id: agentId, limit, ...timeParameters(span) }, { signal }))(),
+    queryFn: ({ signal }) =>
+      atNow(range, (span) => listConversations({ agent_id: agentId, limit, ...timeParameters(span) }, { signal }))(),
     meta: live(range, "slow"),
   });
 
@@ -148,7 +167,8 @@ export const conversationQuery = (conversationId: string, agentId: string | unde
 export const errorsQuery = (agents: Agents, range: Range, limit = 100) =>
   queryOptions({
     queryKey: ["errors", agents, rangeKey(range), limit],
-    queryFn: ({ signal }) => atNow(range, (span) => listErrors({ agents: list(agents), limit, ...timeParameters(span) }, { signal }))(),
+    queryFn: ({ signal }) =>
+      atNow(range, (span) => listErrors({ agents: list(agents), limit, ...timeParameters(span) }, { signal }))(),
     meta: live(range, "slow"),
   });
 
@@ -172,5 +192,6 @@ export const receiptQuery = (receipt: string) =>
   queryOptions({
     queryKey: ["receipt", receipt],
     queryFn: ({ signal }) => getReceipt(receipt, { wait_ms: 0 }, { signal }),
-    refetchInterval: (query) => (query.state.data && !query.state.data.counted && !query.state.data.dead_letters?.length ? 1_000 : false),
+    refetchInterval: (query) =>
+      query.state.data && !query.state.data.counted && !query.state.data.dead_letters?.length ? 1_000 : false,
   });

@@ -2,8 +2,7 @@
 import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { type ReactNode, useEffect } from "react";
 import { ApiError } from "@/api/http.ts";
-import { sessionQuery, type Refresh } from "@/api/queries.ts";
-import { TooltipProvider } from "@/components/ui/tooltip.tsx";
+import { type Refresh, sessionQuery } from "@/api/queries.ts";
 import { liveClient } from "@/lib/live.ts";
 import { throttle } from "@/lib/throttle.ts";
 
@@ -12,7 +11,8 @@ const REFRESH_MS: Record<Refresh, number> = { fast: 500, slow: 3_000 };
 
 /** Whoever was signed out meanwhile is asked to sign in again. */
 const onError = (error: Error) => {
-  if (error instanceof ApiError && error.status === 401) void queryClient.invalidateQueries({ queryKey: sessionQuery().queryKey });
+  if (error instanceof ApiError && error.status === 401)
+    void queryClient.invalidateQueries({ queryKey: sessionQuery().queryKey });
 };
 
 export const queryClient: QueryClient = new QueryClient({
@@ -48,9 +48,5 @@ export function Providers({ children }: { children: ReactNode }) {
       for (const kind of kinds) kind.cancel();
     };
   }, []);
-  return (
-    <QueryClientProvider client={queryClient}>
-      <TooltipProvider delayDuration={300}>{children}</TooltipProvider>
-    </QueryClientProvider>
-  );
+  return <QueryClientProvider client={queryClient}>{children}</QueryClientProvider>;
 }

@@ -64,7 +64,12 @@ export function AgentTable({ agents, sort, onSort, onScope }: AgentTableProps) {
         {agents.map((agent) => (
           <tr key={agent.agent_id} className="group border-t hover:bg-muted/60">
             <th scope="row" className="max-w-48 py-1.5 pr-2 text-left font-medium">
-              <Link to="/agents/$agentId" params={{ agentId: agent.agent_id }} className="link block truncate" title={agent.agent_id}>
+              <Link
+                to="/agents/$agentId"
+                params={{ agentId: agent.agent_id }}
+                className="link block truncate"
+                title={agent.agent_id}
+              >
                 {agent.agent_id}
               </Link>
             </th>
@@ -115,11 +120,18 @@ function SortHead({ name, title, sort, onSort, isText = false, isWide = false }:
   // Names begin at A, numbers with the largest; a second click turns either round.
   const next = direction === undefined ? (isText ? name : `-${name}`) : direction === "ascending" ? `-${name}` : name;
   return (
-    <th scope="col" aria-sort={direction} className={cn("py-1 font-normal", isText ? "pr-2 text-left" : "px-2 text-right", isWide && "hidden md:table-cell")}>
+    <th
+      scope="col"
+      aria-sort={direction}
+      className={cn("py-1 font-normal", isText ? "pr-2 text-left" : "px-2 text-right", isWide && "hidden md:table-cell")}
+    >
       <button
         type="button"
         onClick={() => onSort(next)}
-        className={cn("inline-flex items-center gap-0.5 whitespace-nowrap hover:text-foreground [&_svg]:size-3", direction ? "font-medium" : "text-muted-foreground")}
+        className={cn(
+          "inline-flex items-center gap-0.5 whitespace-nowrap hover:text-foreground [&_svg]:size-3",
+          direction ? "font-medium" : "text-muted-foreground",
+        )}
       >
         {title}
         {direction === "ascending" && <ArrowUp aria-hidden />}
@@ -132,7 +144,13 @@ function SortHead({ name, title, sort, onSort, isText = false, isWide = false }:
 /** The same as a file has it. */
 export function agentsTable(agents: readonly AgentSummary[]): Table {
   return {
-    columns: ["Agent", "Status", "Rule", ...COLUMNS.map((c) => (c.unit === "count" || c.unit === "points" ? c.title : `${c.title} (${c.unit})`)), "Last seen"],
+    columns: [
+      "Agent",
+      "Status",
+      "Rule",
+      ...COLUMNS.map((c) => (c.unit === "count" || c.unit === "points" ? c.title : `${c.title} (${c.unit})`)),
+      "Last seen",
+    ],
     rows: agents.map((a) => [a.agent_id, a.status, a.status_rule, ...COLUMNS.map((c) => c.value(a)), a.last_seen]),
   };
 }

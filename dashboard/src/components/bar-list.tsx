@@ -38,7 +38,11 @@ export function BarList({ label, nameTitle, columns, rows, onPick }: BarListProp
                   style={{ width: `${most > 0 ? ((row.values[0] ?? 0) / most) * 100 : 0}%` }}
                 />
                 {onPick ? (
-                  <button type="button" className="relative block w-full truncate px-2 py-1 text-left group-hover:underline" onClick={() => onPick(row.name)}>
+                  <button
+                    type="button"
+                    className="relative block w-full truncate px-2 py-1 text-left group-hover:underline"
+                    onClick={() => onPick(row.name)}
+                  >
                     {row.name}
                   </button>
                 ) : (
@@ -46,7 +50,11 @@ export function BarList({ label, nameTitle, columns, rows, onPick }: BarListProp
                 )}
               </th>
               {columns.map((column, i) => (
-                <td key={column.title} className="whitespace-nowrap py-0.5 pl-3 text-right" title={formatExact(row.values[i], column.unit)}>
+                <td
+                  key={column.title}
+                  className="whitespace-nowrap py-0.5 pl-3 text-right"
+                  title={formatExact(row.values[i], column.unit)}
+                >
                   {formatNumber(row.values[i], column.unit)}
                 </td>
               ))}

@@ -11,7 +11,7 @@ import { DataTable } from "./data-table.tsx";
 import { Badge } from "./ui/badge.tsx";
 import { Button } from "./ui/button.tsx";
 import { Card } from "./ui/card.tsx";
-import { Menu, MenuContent, MenuItem, MenuTrigger } from "./ui/menu.tsx";
+import { Menu, MenuItem } from "./ui/menu.tsx";
 import { Skeleton } from "./ui/skeleton.tsx";
 import { Tooltip } from "./ui/tooltip.tsx";
 
@@ -67,7 +67,14 @@ export function Panel<T>(props: PanelProps<T>) {
               </Button>
             </Tooltip>
           )}
-          {table && <ExportMenu title={title} body={body} legend={hasTable ? undefined : legend} table={() => query.data && table(query.data)} />}
+          {table && (
+            <ExportMenu
+              title={title}
+              body={body}
+              legend={hasTable ? undefined : legend}
+              table={() => query.data && table(query.data)}
+            />
+          )}
         </span>
       </header>
       <div ref={body} className={cn("flex min-h-0 min-w-0 flex-col px-4 pt-1 pb-3", height)}>
@@ -95,7 +102,11 @@ function PanelBody<T>({ title, query, isEmpty, empty, table, children, hasTable 
 }
 
 function Centred({ children }: { children: ReactNode }) {
-  return <div className="flex flex-1 flex-col items-center justify-center gap-2 py-4 text-center text-muted-foreground">{children}</div>;
+  return (
+    <div className="flex flex-1 flex-col items-center justify-center gap-2 py-4 text-center text-muted-foreground">
+      {children}
+    </div>
+  );
 }
 
 /** What went wrong, the request's id for whoever reads the logs, and another try. */
@@ -144,23 +155,24 @@ function ExportMenu({ title, body, legend, table }: ExportProps) {
     const svg = body.current?.querySelector<SVGSVGElement>("svg.recharts-surface, svg[data-chart]");
     if (svg) download(fileName(title, "png"), await chartImage(svg, title, legend ?? []));
   };
+  const trigger = (
+    <Button variant="ghost" size="small-icon" aria-label={`${title}: export`}>
+      <Ellipsis />
+    </Button>
+  );
   return (
-    <Menu>
-      <MenuTrigger asChild>
-        <Button variant="ghost" size="small-icon" aria-label={`${title}: export`}>
-          <Ellipsis />
-        </Button>
-      </MenuTrigger>
-      <MenuContent>
-        <MenuItem onSelect={saveCsv}>Save as CSV</MenuItem>
-        {legend && <MenuItem onSelect={savePng}>Save as PNG</MenuItem>}
-      </MenuContent>
+    <Menu trigger={trigger} label={`Export ${title}`}>
+      <MenuItem onSelect={saveCsv}>Save as CSV</MenuItem>
+      {legend && <MenuItem onSelect={() => void savePng()}>Save as PNG</MenuItem>}
     </Menu>
   );
 }
 
 /** Keeps a fault in one panel from taking the page down. */
-export class PanelBoundary extends Component<{ title: string; onRetry?: () => void; children: ReactNode }, { error: Error | null }> {
+export class PanelBoundary extends Component<
+  { title: string; onRetry?: () => void; children: ReactNode },
+  { error: Error | null }
+> {
   override state: { error: Error | null } = { error: null };
 
   static getDerivedStateFromError(error: unknown): { error: Error } {

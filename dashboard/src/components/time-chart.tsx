@@ -5,9 +5,7 @@ import {
   Bar,
   CartesianGrid,
   ComposedChart,
-  Line,
-  ReferenceArea,
-  ResponsiveContainer,
+  type MouseHandlerDataParam,
   Tooltip,
   type TooltipContentProps,
   XAxis,
@@ -48,8 +46,19 @@ export interface TimeChartProps {
   onPick?: (key: string) => void;
 }
 
+/** Where the pointer is: a point's time (ms) and its distance from the left edge (px). */
+interface Place {
+  t: number;
+  x: number;
+}
+
+interface Drag {
+  from: Place;
+  to: Place;
+}
+
 export function TimeChart({ label, points, series, unit, interval, zone, onZoom, onPick }: TimeChartProps) {
-  const [drag, setDrag] = useState<{ from: number; to: number } | null>(null);
+  const [drag, setDrag] = useState<Drag | null>(null);
   const width = INTERVAL_MS[interval];
   const first = points[0]?.t ?? 0;
   const last = points.at(-1)?.t ?? 0;
@@ -58,8 +67,16 @@ export function TimeChart({ label, points, series, unit, interval, zone, onZoom,
   const hasBars = series.some((s) => s.kind === "bar");
   const domain: [number, number] = hasBars ? [first - width / 2, last + width / 2] : [first, last];
 
+  const place = (state: MouseHandlerDataParam): Place | null => {
+    const t = Number(state.activeLabel);
+    const x = state.activeCoordinate?.x;
+    return Number.isFinite(t) && x !== undefined ? { t, x } : null;
+  };
   const endDrag = () => {
-    if (drag && drag.from !== drag.to && onZoom) onZoom(Math.min(drag.from, drag.to), Math.max(drag.from, drag.to) + width);
+    if (drag && drag.from.t !== drag.to.t) {
+      const [from, to] = [Math.min(drag.from.t, drag.to.t), Math.max(drag.from.t, drag.to.t)];
+      onZoom?.(from, to + width);
+    }
     setDrag(null);
   };
 
@@ -67,58 +84,62 @@ export function TimeChart({ label, points, series, unit, interval, zone, onZoom,
     <figure className="flex min-h-0 min-w-0 flex-1 flex-col" aria-label={label}>
       <Legend series={series} onPick={onPick} />
       <figcaption className="sr-only">{summary(points, series, unit, dayZone, interval)}</figcaption>
-      <div className="min-h-0 flex-1 select-none [&_.recharts-surface]:outline-offset-[-2px]">
-        <ResponsiveContainer width="100%" height="100%" initialDimension={{ width: 400, height: 160 }}>
-          <ComposedChart
-            data={points as ChartPoint[]}
-            margin={{ top: 8, right: 8, bottom: 0, left: 0 }}
-            onMouseDown={(state) => {
-              const at = Number(state.activeLabel);
-              if (onZoom && Number.isFinite(at)) setDrag({ from: at, to: at });
-            }}
-            onMouseMove={(state) => {
-              const at = Number(state.activeLabel);
-              if (drag && Number.isFinite(at)) setDrag({ from: drag.from, to: at });
-            }}
-            onMouseUp={endDrag}
-            onMouseLeave={() => setDrag(null)}
-            accessibilityLayer
-          >
-            <CartesianGrid vertical={false} stroke="var(--chart-grid)" />
-            <XAxis
-              dataKey="t"
-              type="number"
-              scale="time"
-              domain={domain}
-              ticks={ticks}
-              tickFormatter={(t: number) => tickLabel(t, first, last, dayZone)}
-              tick={AXIS}
-              tickLine={false}
-              axisLine={{ stroke: "var(--border)" }}
-              minTickGap={24}
-              height={22}
-            />
-            <YAxis
-              tickFormatter={(value: number) => formatNumber(value, unit)}
-              tick={AXIS}
-              tickLine={false}
-              axisLine={false}
-              width={54}
-              tickCount={4}
-              allowDecimals={unit !== "count"}
-              domain={[0, "auto"]}
-            />
-            <Tooltip
-              isAnimationActive={false}
-              cursor={{ stroke: "var(--control-border)", fill: "var(--muted)", fillOpacity: 0.5 }}
-              content={(tooltip) => <Hover {...tooltip} series={series} unit={unit} interval={interval} zone={dayZone} />}
-            />
-            {series.map((s) => drawn(s, points))}
-            {drag && drag.from !== drag.to && (
-              <ReferenceArea x1={Math.min(drag.from, drag.to)} x2={Math.max(drag.from, drag.to)} fill="var(--primary)" fillOpacity={0.15} />
-            )}
-          </ComposedChart>
-        </ResponsiveContainer>
+      <div className="relative min-h-0 flex-1 select-none">
+        <ComposedChart
+          responsive
+          className="absolute! inset-0"
+          data={points as ChartPoint[]}
+          margin={{ top: 8, right: 8, bottom: 0, left: 0 }}
+          onMouseDown={(state) => {
+            const at = onZoom && place(state);
+            if (at) setDrag({ from: at, to: at });
+          }}
+          onMouseMove={(state) => {
+            const at = drag && place(state);
+            if (at) setDrag({ from: drag.from, to: at });
+          }}
+          onMouseUp={endDrag}
+          onMouseLeave={() => setDrag(null)}
+          accessibilityLayer
+        >
+          <CartesianGrid vertical={false} stroke="var(--chart-grid)" />
+          <XAxis
+            dataKey="t"
+            type="number"
+            scale="time"
+            domain={domain}
+            ticks={ticks}
+            tickFormatter={(t: number) => tickLabel(t, first, last, dayZone)}
+            tick={AXIS}
+            tickLine={false}
+            axisLine={{ stroke: "var(--border)" }}
+            minTickGap={24}
+            height={22}
+          />
+          <YAxis
+            tickFormatter={(value: number) => formatNumber(value, unit)}
+            tick={AXIS}
+            tickLine={false}
+            axisLine={false}
+            width={54}
+            tickCount={4}
+            allowDecimals={unit !== "count"}
+            domain={[0, "auto"]}
+          />
+          <Tooltip
+            isAnimationActive={false}
+            cursor={{ stroke: "var(--control-border)", fill: "var(--muted)", fillOpacity: 0.5 }}
+            content={(tooltip) => <Hover {...tooltip} series={series} unit={unit} interval={interval} zone={dayZone} />}
+          />
+          {series.map((s) => drawn(s, points))}
+        </ComposedChart>
+        {drag && drag.from.t !== drag.to.t && (
+          <div
+            aria-hidden
+            className="pointer-events-none absolute top-2 bottom-6 bg-primary/15"
+            style={{ left: Math.min(drag.from.x, drag.to.x), width: Math.abs(drag.from.x - drag.to.x) }}
+          />
+        )}
       </div>
     </figure>
   );
@@ -138,8 +159,9 @@ function drawn(s: ChartSeries, points: readonly ChartPoint[]) {
     activeDot: { r: 3 },
     connectNulls: false,
   };
-  if (s.kind === "area") return <Area {...line} key={s.key} stackId={s.stack} fill={s.color} fillOpacity={s.stack ? 0.5 : 0.12} />;
-  return <Line {...line} key={s.key} />;
+  // A line is an area without a filling: one shape less to load.
+  const fillOpacity = s.kind !== "area" ? 0 : s.stack ? 0.5 : 0.12;
+  return <Area {...line} key={s.key} stackId={s.stack} fill={s.color} fillOpacity={fillOpacity} />;
 }
 
 /** A point between two gaps has no line to be seen by, so it gets a dot. */
@@ -184,7 +206,8 @@ function Legend({ series, onPick }: { series: readonly ChartSeries[]; onPick: Ti
   );
 }
 
-type HoverProps = Pick<TooltipContentProps, "active" | "label" | "payload"> & Pick<TimeChartProps, "series" | "unit" | "interval" | "zone">;
+type HoverProps = Pick<TooltipContentProps, "active" | "label" | "payload"> &
+  Pick<TimeChartProps, "series" | "unit" | "interval" | "zone">;
 
 function Hover({ active, label, payload, series, unit, interval, zone }: HoverProps) {
   const point = payload?.[0]?.payload as ChartPoint | undefined;
@@ -216,10 +239,19 @@ function intervalText(t: number, interval: Interval, zone: Zone): string {
 }
 
 /** What a chart shows, in words. */
-function summary(points: readonly ChartPoint[], series: readonly ChartSeries[], unit: Unit, zone: Zone, interval: Interval): string {
+function summary(
+  points: readonly ChartPoint[],
+  series: readonly ChartSeries[],
+  unit: Unit,
+  zone: Zone,
+  interval: Interval,
+): string {
   const of = (s: ChartSeries) => {
     const known = points.filter((p) => p[s.key] !== null && p[s.key] !== undefined);
-    const top = known.reduce<ChartPoint | null>((best, p) => (best === null || Number(p[s.key]) > Number(best[s.key]) ? p : best), null);
+    const top = known.reduce<ChartPoint | null>(
+      (best, p) => (best === null || Number(p[s.key]) > Number(best[s.key]) ? p : best),
+      null,
+    );
     if (!top) return `${s.label}: no data.`;
     const newest = known.at(-1);
     return `${s.label}: highest ${formatExact(top[s.key], unit)} at ${intervalText(top.t, interval, zone)}, newest ${formatExact(newest?.[s.key], unit)}.`;

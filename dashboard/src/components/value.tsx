@@ -1,11 +1,18 @@
-import { type Unit, formatAgo, formatExact, formatNumber, formatTime, formatTimeExact, type Precision } from "@/lib/format.ts";
 import { cn } from "@/lib/cn.ts";
 import { useCommon } from "@/lib/common.ts";
+import { formatAgo, formatExact, formatNumber, formatTime, formatTimeExact, type Precision, type Unit } from "@/lib/format.ts";
 import { useNow } from "@/lib/use-now.ts";
 
-
 /** A number for people, exact on hover. */
-export function Value({ value, unit = "count", className }: { value: number | null | undefined; unit?: Unit; className?: string }) {
+export function Value({
+  value,
+  unit = "count",
+  className,
+}: {
+  value: number | null | undefined;
+  unit?: Unit;
+  className?: string;
+}) {
   return (
     <span title={formatExact(value, unit)} className={cn("whitespace-nowrap", className)}>
       {formatNumber(value, unit)}
@@ -27,7 +34,15 @@ export function Ago({ time, className }: { time: string | number | null | undefi
 }
 
 /** A time in the page's zone, exact on hover. */
-export function Time({ time, precision = "minute", className }: { time: string | number; precision?: Precision; className?: string }) {
+export function Time({
+  time,
+  precision = "minute",
+  className,
+}: {
+  time: string | number;
+  precision?: Precision;
+  className?: string;
+}) {
   const { zone } = useCommon();
   const at = new Date(time);
   return (

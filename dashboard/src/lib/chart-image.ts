@@ -2,7 +2,17 @@
 
 const SCALE = 2;
 const PADDING = 16;
-const PROPERTIES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "fill-opacity", "stroke-opacity", "opacity", "font-size", "font-family"];
+const PROPERTIES = [
+  "fill",
+  "stroke",
+  "stroke-width",
+  "stroke-dasharray",
+  "fill-opacity",
+  "stroke-opacity",
+  "opacity",
+  "font-size",
+  "font-family",
+];
 
 export interface ImageLegend {
   label: string;

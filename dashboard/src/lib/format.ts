@@ -134,7 +134,7 @@ export function formatAgo(then: number, now: number): string {
 /** `+12.4 %`, `−3 %`, `±0 %`. */
 export function formatChange(percent: number): string {
   const size = Math.abs(percent);
-  const digits = trim(size.toFixed(size < 9.95 ? 1 : 0));
+  const digits = trim(size.toFixed(size < 99.95 ? 1 : 0));
   if (Number(digits) === 0) return "±0 %";
   return `${percent > 0 ? "+" : "−"}${formatLarge(digits)} %`;
 }

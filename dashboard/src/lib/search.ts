@@ -31,10 +31,7 @@ export function isAgentId(text: string): boolean {
 /** Reads the shared parameters; what makes no sense counts as absent. */
 export function commonSearch(raw: Raw): CommonSearch {
   const search: CommonSearch = {};
-  const agents = textOf(raw.agents)
-    ?.split(",")
-    .filter(isAgentId)
-    .slice(0, MOST_AGENTS);
+  const agents = textOf(raw.agents)?.split(",").filter(isAgentId).slice(0, MOST_AGENTS);
   if (agents && agents.length > 0) search.agents = [...new Set(agents)];
   const [from, to] = [timeOf(raw.from), timeOf(raw.to)];
   if (from !== undefined && to !== undefined && from < to) {

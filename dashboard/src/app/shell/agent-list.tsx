@@ -5,18 +5,23 @@ import { useDeferredValue, useState } from "react";
 import { agentsQuery } from "@/api/queries.ts";
 import { StatusDot } from "@/components/status.tsx";
 import { Button } from "@/components/ui/button.tsx";
+import { usePopoverClose } from "@/components/ui/popover.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { MOST_AGENTS } from "@/lib/search.ts";
 
 const ITEM = "flex cursor-pointer items-center gap-2 rounded px-2 py-1.5 data-[selected=true]:bg-muted";
 
 /** Search over all agents; the server searches, so it makes no difference how many there are. */
-export default function AgentList({ onDone }: { onDone: () => void }) {
+export default function AgentList() {
+  const close = usePopoverClose();
   const { agents } = useCommon();
   const change = useChangeSearch();
   const [text, setText] = useState("");
   const search = useDeferredValue(text.trim());
-  const found = useInfiniteQuery({ ...agentsQuery({ q: search || undefined, sort: "-last_seen", limit: 50 }), placeholderData: keepPreviousData });
+  const found = useInfiniteQuery({
+    ...agentsQuery({ q: search || undefined, sort: "-last_seen", limit: 50 }),
+    placeholderData: keepPreviousData,
+  });
   const page = found.data?.pages[0];
   const ids = page?.items.map((item) => item.agent_id) ?? [];
   const chosenElsewhere = search === "" ? agents.filter((id) => !ids.includes(id)) : [];
@@ -36,6 +41,7 @@ export default function AgentList({ onDone }: { onDone: () => void }) {
   return (
     <Command shouldFilter={false} label="Agents" loop>
       <Command.Input
+        autoFocus
         value={text}
         onValueChange={setText}
         placeholder="Search agents"
@@ -54,7 +60,7 @@ export default function AgentList({ onDone }: { onDone: () => void }) {
         <Button size="small" variant="ghost" disabled={agents.length === 0} onClick={() => change({ agents: undefined })}>
           All agents
         </Button>
-        <Button size="small" variant="primary" onClick={onDone}>
+        <Button size="small" variant="primary" onClick={close}>
           Done
         </Button>
       </div>

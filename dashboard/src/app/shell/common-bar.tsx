@@ -1,7 +1,7 @@
 /** The bar above every page: whose events, from when to when, how live, how to look. */
 import { Monitor, Moon, Search, Sun } from "lucide-react";
 import { Button } from "@/components/ui/button.tsx";
-import { Menu, MenuContent, MenuRadioGroup, MenuRadioItem, MenuTrigger } from "@/components/ui/menu.tsx";
+import { Menu, MenuItem } from "@/components/ui/menu.tsx";
 import { setTheme, THEMES, type Theme, useTheme } from "@/lib/theme.ts";
 import { AgentScope } from "./agent-scope.tsx";
 import { LiveStatus } from "./live-status.tsx";
@@ -15,7 +15,13 @@ export function CommonBar() {
       <RangePicker />
       <span className="ml-auto flex items-center gap-1.5">
         <LiveStatus />
-        <Button variant="ghost" size="icon" aria-label="Search and commands" aria-keyshortcuts="Control+K Meta+K" onClick={openPalette}>
+        <Button
+          variant="ghost"
+          size="icon"
+          aria-label="Search and commands"
+          aria-keyshortcuts="Control+K Meta+K"
+          onClick={openPalette}
+        >
           <Search />
         </Button>
         <ThemeMenu />
@@ -30,25 +36,21 @@ const NAMES: Record<Theme, string> = { system: "As the system", light: "Light", 
 function ThemeMenu() {
   const theme = useTheme();
   const Icon = ICONS[theme];
+  const trigger = (
+    <Button variant="ghost" size="icon" aria-label={`Theme: ${NAMES[theme]}`}>
+      <Icon />
+    </Button>
+  );
   return (
-    <Menu>
-      <MenuTrigger asChild>
-        <Button variant="ghost" size="icon" aria-label={`Theme: ${NAMES[theme]}`}>
-          <Icon />
-        </Button>
-      </MenuTrigger>
-      <MenuContent>
-        <MenuRadioGroup value={theme} onValueChange={(value) => setTheme(value as Theme)}>
-          {THEMES.map((each) => {
-            const EachIcon = ICONS[each];
-            return (
-              <MenuRadioItem key={each} value={each}>
-                <EachIcon aria-hidden /> {NAMES[each]}
-              </MenuRadioItem>
-            );
-          })}
-        </MenuRadioGroup>
-      </MenuContent>
+    <Menu trigger={trigger} label="Theme">
+      {THEMES.map((each) => {
+        const EachIcon = ICONS[each];
+        return (
+          <MenuItem key={each} isChosen={each === theme} onSelect={() => setTheme(each)}>
+            <EachIcon aria-hidden /> {NAMES[each]}
+          </MenuItem>
+        );
+      })}
     </Menu>
   );
 }

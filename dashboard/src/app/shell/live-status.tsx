@@ -14,7 +14,12 @@ export function LiveStatus() {
   const { mode, behindMs, updatedAt, isCaughtUp } = useLive();
   const now = useNow();
   const age = updatedAt === null ? "" : `updated ${formatAgo(updatedAt, Math.max(now, updatedAt))}`;
-  const behind = behindMs === null ? "" : behindMs < 60_000 ? `${(behindMs / 1000).toFixed(1)} s behind` : `${formatDuration(behindMs / 1000)} behind`;
+  const behind =
+    behindMs === null
+      ? ""
+      : behindMs < 60_000
+        ? `${(behindMs / 1000).toFixed(1)} s behind`
+        : `${formatDuration(behindMs / 1000)} behind`;
   const text = {
     connecting: "Connecting",
     live: isCaughtUp ? `Live, ${behind}` : "Live, still reading totals",
@@ -30,7 +35,10 @@ export function LiveStatus() {
   }[mode];
   return (
     <span className="flex items-center gap-1">
-      <span className={cn("flex items-center gap-1.5 text-muted-foreground text-xs", mode === "polling" && "font-medium text-warn")} title={more}>
+      <span
+        className={cn("flex items-center gap-1.5 text-muted-foreground text-xs", mode === "polling" && "font-medium text-warn")}
+        title={more}
+      >
         <span aria-hidden className={cn("size-2 rounded-full", DOTS[mode])} />
         <span className="hidden whitespace-nowrap sm:inline">{text}</span>
         <span className="sr-only sm:hidden">{text}</span>
@@ -40,7 +48,12 @@ export function LiveStatus() {
         {mode === "polling" ? more : ""}
       </span>
       <Tooltip text={isPaused ? "Go on" : "Pause"}>
-        <Button variant="ghost" size="icon" aria-label={isPaused ? "Go live" : "Pause live updates"} onClick={() => liveClient.setPaused(!isPaused)}>
+        <Button
+          variant="ghost"
+          size="icon"
+          aria-label={isPaused ? "Go live" : "Pause live updates"}
+          onClick={() => liveClient.setPaused(!isPaused)}
+        >
           {isPaused ? <Play /> : <Pause />}
         </Button>
       </Tooltip>

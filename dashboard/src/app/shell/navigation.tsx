@@ -70,7 +70,13 @@ export function Logo() {
   return (
     <svg aria-hidden viewBox="0 0 32 32" className="size-6 shrink-0">
       <rect width="32" height="32" rx="7" fill="#1f5fd0" />
-      <path d="M8.5 9v14M13.5 9v14M18.5 9v14M23.5 9v14M5.8 20.5 26.2 11.5" stroke="#fff" strokeWidth="2.6" strokeLinecap="round" fill="none" />
+      <path
+        d="M8.5 9v14M13.5 9v14M18.5 9v14M23.5 9v14M5.8 20.5 26.2 11.5"
+        stroke="#fff"
+        strokeWidth="2.6"
+        strokeLinecap="round"
+        fill="none"
+      />
     </svg>
   );
 }

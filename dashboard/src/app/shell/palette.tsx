@@ -25,12 +25,19 @@ export default function Palette({ onDone }: { onDone: () => void }) {
   const search = useDeferredValue(text.trim());
   const navigate = useNavigate();
   const change = useChangeSearch();
-  const agents = useInfiniteQuery({ ...agentsQuery({ q: search || undefined, sort: "-last_seen", limit: 8 }), placeholderData: keepPreviousData });
+  const agents = useInfiniteQuery({
+    ...agentsQuery({ q: search || undefined, sort: "-last_seen", limit: 8 }),
+    placeholderData: keepPreviousData,
+  });
   const isReceipt = /^\d+-\d+-\d+(\.\d+-\d+-\d+)*$/.test(search);
 
   const actions: Action[] = [
     ...PAGES.map((page) => ({ text: page.title, icon: page.icon, run: () => void navigate({ to: page.to }) })),
-    ...PRESETS.map((preset) => ({ text: PRESET_LABELS[preset], icon: CalendarClock, run: () => change(rangeSearch({ preset })) })),
+    ...PRESETS.map((preset) => ({
+      text: PRESET_LABELS[preset],
+      icon: CalendarClock,
+      run: () => change(rangeSearch({ preset })),
+    })),
     { text: "Pause or go live", icon: Pause, run: () => liveClient.setPaused(liveClient.getState().mode !== "paused") },
     { text: "Light theme", icon: Sun, run: () => setTheme("light") },
     { text: "Dark theme", icon: Moon, run: () => setTheme("dark") },
@@ -66,7 +73,8 @@ export default function Palette({ onDone }: { onDone: () => void }) {
               value={`agent ${agent.agent_id}`}
               onSelect={pick(() => void navigate({ to: "/agents/$agentId", params: { agentId: agent.agent_id } }))}
             >
-              <Bot aria-hidden /> <span className="min-w-0 flex-1 truncate">{agent.agent_id}</span> <StatusDot status={agent.status} />
+              <Bot aria-hidden /> <span className="min-w-0 flex-1 truncate">{agent.agent_id}</span>{" "}
+              <StatusDot status={agent.status} />
             </Entry>
           ))}
         </Command.Group>
@@ -84,7 +92,8 @@ export default function Palette({ onDone }: { onDone: () => void }) {
   );
 }
 
-const GROUP = "[&_[cmdk-group-heading]]:px-2 [&_[cmdk-group-heading]]:py-1 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:text-muted-foreground";
+const GROUP =
+  "[&_[cmdk-group-heading]]:px-2 [&_[cmdk-group-heading]]:py-1 [&_[cmdk-group-heading]]:text-xs [&_[cmdk-group-heading]]:text-muted-foreground";
 
 function Entry({ value, onSelect, children }: { value: string; onSelect: () => void; children: React.ReactNode }) {
   return (

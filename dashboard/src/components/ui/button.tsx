@@ -1,16 +1,18 @@
 import { cva, type VariantProps } from "class-variance-authority";
-import { Slot } from "radix-ui";
 import type { ComponentProps } from "react";
 import { cn } from "@/lib/cn.ts";
 
-const button = cva(
+/** The looks of a button, for links that should look like one. */
+export const button = cva(
   "inline-flex shrink-0 items-center justify-center gap-1.5 whitespace-nowrap rounded-md font-medium transition-colors disabled:opacity-50 [&_svg]:size-3.5 [&_svg]:shrink-0",
   {
     variants: {
       variant: {
         primary: "bg-primary text-primary-foreground hover:opacity-90",
-        outline: "border border-control-border/60 bg-card hover:bg-muted aria-pressed:bg-primary-soft aria-pressed:text-primary aria-expanded:bg-muted",
-        ghost: "text-muted-foreground hover:bg-muted hover:text-foreground aria-pressed:bg-primary-soft aria-pressed:text-primary aria-expanded:bg-muted",
+        outline:
+          "border border-control-border/60 bg-card hover:bg-muted aria-pressed:bg-primary-soft aria-pressed:text-primary aria-expanded:bg-muted",
+        ghost:
+          "text-muted-foreground hover:bg-muted hover:text-foreground aria-pressed:bg-primary-soft aria-pressed:text-primary aria-expanded:bg-muted",
       },
       size: {
         default: "h-8 px-3 text-sm",
@@ -23,9 +25,8 @@ const button = cva(
   },
 );
 
-type ButtonProps = ComponentProps<"button"> & VariantProps<typeof button> & { asChild?: boolean };
+type ButtonProps = ComponentProps<"button"> & VariantProps<typeof button>;
 
-export function Button({ className, variant, size, asChild = false, type = "button", ...props }: ButtonProps) {
-  const classes = cn(button({ variant, size }), className);
-  return asChild ? <Slot.Root className={classes} {...props} /> : <button type={type} className={classes} {...props} />;
+export function Button({ className, variant, size, type = "button", ...props }: ButtonProps) {
+  return <button type={type} className={cn(button({ variant, size }), className)} {...props} />;
 }

@@ -15,6 +15,11 @@ interface DialogProps {
   children: ReactNode;
 }
 
+const PLACES = {
+  center: "m-auto max-h-[85vh] w-[min(40rem,calc(100vw-1rem))] rounded-xl border",
+  right: "m-0 ml-auto h-full max-h-none w-[min(36rem,100vw)] max-w-none border-l",
+} as const;
+
 /** The browser's own modal dialog: it keeps the focus inside, closes with Escape and hides the page from screen readers. */
 export function Dialog({ isOpen, onClose, title, hasTitle = true, side = "center", className, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
@@ -34,11 +39,7 @@ export function Dialog({ isOpen, onClose, title, hasTitle = true, side = "center
       aria-labelledby={titleId}
       onClose={onClose}
       onClick={(event) => event.target === element.current && onClose()}
-      className={cn(
-        "fixed inset-0 m-auto max-h-[85vh] w-[min(40rem,calc(100vw-1rem))] overflow-hidden rounded-xl border bg-raised p-0 text-foreground shadow-xl",
-        side === "right" && "m-0 ml-auto h-full max-h-none w-[min(36rem,100vw)] rounded-none border-y-0 border-r-0",
-        className,
-      )}
+      className={cn("fixed inset-0 overflow-hidden bg-raised p-0 text-foreground shadow-xl", PLACES[side], className)}
     >
       {isOpen && (
         <div className="flex h-full max-h-[inherit] flex-col">

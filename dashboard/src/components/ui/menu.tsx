@@ -1,36 +1,40 @@
-import { DropdownMenu as Primitive } from "radix-ui";
-import type { ComponentProps } from "react";
+/** A short list of commands or choices behind a button. */
+import type { ComponentProps, ReactNode } from "react";
 import { cn } from "@/lib/cn.ts";
+import { Popover, usePopoverClose } from "./popover.tsx";
 
-/** Not modal: a modal one locks scrolling with an inline style sheet, which the page's policy forbids. */
-export function Menu(props: ComponentProps<typeof Primitive.Root>) {
-  return <Primitive.Root modal={false} {...props} />;
-}
-
-export const MenuTrigger = Primitive.Trigger;
-export const MenuRadioGroup = Primitive.RadioGroup;
-
-export function MenuContent({ className, align = "end", ...props }: ComponentProps<typeof Primitive.Content>) {
+export function Menu({ children, ...props }: Omit<ComponentProps<typeof Popover>, "align">) {
   return (
-    <Primitive.Portal>
-      <Primitive.Content
-        align={align}
-        sideOffset={6}
-        collisionPadding={8}
-        className={cn("z-50 min-w-40 rounded-lg border bg-raised p-1 shadow-lg outline-none", className)}
-        {...props}
-      />
-    </Primitive.Portal>
+    <Popover align="end" {...props}>
+      <div className="flex min-w-40 flex-col p-1">{children}</div>
+    </Popover>
   );
 }
 
-const item =
-  "flex cursor-pointer select-none items-center gap-2 rounded px-2 py-1.5 text-sm outline-none data-highlighted:bg-muted data-[state=checked]:font-semibold data-disabled:opacity-50 [&_svg]:size-3.5";
-
-export function MenuItem({ className, ...props }: ComponentProps<typeof Primitive.Item>) {
-  return <Primitive.Item className={cn(item, className)} {...props} />;
+interface MenuItemProps {
+  onSelect: () => void;
+  /** Of a choice: whether it is the one that holds. */
+  isChosen?: boolean;
+  children: ReactNode;
 }
 
-export function MenuRadioItem({ className, ...props }: ComponentProps<typeof Primitive.RadioItem>) {
-  return <Primitive.RadioItem className={cn(item, className)} {...props} />;
+export function MenuItem({ onSelect, isChosen, children }: MenuItemProps) {
+  const close = usePopoverClose();
+  const select = () => {
+    close();
+    onSelect();
+  };
+  return (
+    <button
+      type="button"
+      onClick={select}
+      aria-pressed={isChosen}
+      className={cn(
+        "flex items-center gap-2 rounded px-2 py-1.5 text-left hover:bg-muted [&_svg]:size-3.5",
+        isChosen && "font-semibold",
+      )}
+    >
+      {children}
+    </button>
+  );
 }

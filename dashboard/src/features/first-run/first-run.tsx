@@ -4,7 +4,7 @@ import { PUBLIC_BASE } from "@/api/http.ts";
 import { CopyButton } from "@/components/copy-button.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Card } from "@/components/ui/card.tsx";
-import { type Language, LANGUAGES, snippet } from "./snippets.ts";
+import { LANGUAGES, type Language, snippet } from "./snippets.ts";
 
 /** How to post the first event, for this very address. The overview takes over by itself when it has come. */
 export default function FirstRun() {
@@ -19,7 +19,13 @@ export default function FirstRun() {
       <Card aria-label="The first event" className="mt-5">
         <div className="flex items-center gap-1 border-b p-2">
           {LANGUAGES.map((each) => (
-            <Button key={each.id} variant="ghost" size="small" aria-pressed={language === each.id} onClick={() => setLanguage(each.id)}>
+            <Button
+              key={each.id}
+              variant="ghost"
+              size="small"
+              aria-pressed={language === each.id}
+              onClick={() => setLanguage(each.id)}
+            >
               {each.label}
             </Button>
           ))}
@@ -37,8 +43,12 @@ export default function FirstRun() {
         Waiting for the first event …
       </p>
       <p className="mt-6 text-muted-foreground">
-        Nothing at hand to post from? <code className="font-mono">agent-tally demo</code> plays a fleet of twelve agents. Events that came
-        in but do not show up here are at <Link to="/pipeline" className="link">Pipeline health</Link>.
+        Nothing at hand to post from? <code className="font-mono">agent-tally demo</code> plays a fleet of twelve agents. Events
+        that came in but do not show up here are at{" "}
+        <Link to="/pipeline" className="link">
+          Pipeline health
+        </Link>
+        .
       </p>
     </div>
   );

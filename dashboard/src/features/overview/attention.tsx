@@ -2,7 +2,7 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { AgentSummary } from "@/api/generated.ts";
 import { agentsQuery } from "@/api/queries.ts";
-import { Status, StatusDot, STATUSES, statusLabel } from "@/components/status.tsx";
+import { STATUSES, Status, StatusDot, statusLabel } from "@/components/status.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
 import { formatInteger } from "@/lib/format.ts";
 

@@ -47,7 +47,8 @@ export function ModelCost() {
       pointsOf(series.data?.items ?? [], (item) => {
         const values: Record<string, number | null> = {};
         for (const model of named) values[model] = item.model_cost_usd[model] ?? 0;
-        if (models.length > named.length) values[REST] = models.slice(named.length).reduce((sum, model) => sum + (item.model_cost_usd[model] ?? 0), 0);
+        if (models.length > named.length)
+          values[REST] = models.slice(named.length).reduce((sum, model) => sum + (item.model_cost_usd[model] ?? 0), 0);
         return values;
       }),
     [series.data, named, models],
@@ -61,11 +62,21 @@ export function ModelCost() {
       isEmpty={() => models.length === 0}
       empty={<NoData />}
       legend={shown}
-      table={(data) => seriesTable(data, Object.fromEntries(models.map((model) => [`${model} ($)`, (p) => p.model_cost_usd[model] ?? null])))}
+      table={(data) =>
+        seriesTable(data, Object.fromEntries(models.map((model) => [`${model} ($)`, (p) => p.model_cost_usd[model] ?? null])))
+      }
     >
       {(data) => (
         <Suspense fallback={null}>
-          <TimeChart label="Cost by model over time" points={points} series={shown} unit="usd" interval={data.interval} zone={zone} onZoom={zoom} />
+          <TimeChart
+            label="Cost by model over time"
+            points={points}
+            series={shown}
+            unit="usd"
+            interval={data.interval}
+            zone={zone}
+            onZoom={zoom}
+          />
         </Suspense>
       )}
     </Panel>

@@ -57,7 +57,15 @@ export function ResponseTimes({ series }: { series: UseQueryResult<SeriesAnswer,
     >
       {(data) => (
         <Suspense fallback={null}>
-          <TimeChart label="Response time over time" points={points} series={shown} unit="ms" interval={data.interval} zone={zone} onZoom={zoom} />
+          <TimeChart
+            label="Response time over time"
+            points={points}
+            series={shown}
+            unit="ms"
+            interval={data.interval}
+            zone={zone}
+            onZoom={zoom}
+          />
         </Suspense>
       )}
     </Panel>

@@ -1,6 +1,6 @@
 import { type UseQueryResult, useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo } from "react";
-import type { SeriesAnswer } from "@/api/generated.ts";
+import type { SeriesAnswer, SeriesPoint } from "@/api/generated.ts";
 import { previousSeriesQuery } from "@/api/queries.ts";
 import { NoData } from "@/components/no-data.tsx";
 import { Panel } from "@/components/panel.tsx";
@@ -14,6 +14,11 @@ const TimeChart = lazy(() => import("@/components/time-chart.tsx").then((m) => (
 const TRAFFIC: readonly ChartSeries[] = [{ key: "messages", label: "Messages", color: "var(--chart-1)", kind: "area" }];
 const BEFORE: ChartSeries = { key: "before", label: "Messages before", color: "var(--chart-6)", isDashed: true };
 const ERRORS: readonly ChartSeries[] = [{ key: "errors", label: "Errors", color: "var(--chart-bad)", kind: "bar" }];
+const COLUMNS: Record<string, (point: SeriesPoint) => number | null> = {
+  Messages: (p) => p.messages,
+  Events: (p) => p.calls,
+  Errors: (p) => p.errors,
+};
 const LEGEND = [...TRAFFIC, ...ERRORS];
 
 /** Messages over the range before it, and errors below. */
@@ -24,7 +29,11 @@ export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { sp
   const before = isCompared ? previous.data?.items : undefined;
   const points = useMemo(() => {
     const items = series.data?.items ?? [];
-    return pointsOf(items, (item, i) => ({ messages: item.messages, errors: item.errors, before: before?.[i]?.messages ?? null }));
+    return pointsOf(items, (item, i) => ({
+      messages: item.messages,
+      errors: item.errors,
+      before: before?.[i]?.messages ?? null,
+    }));
   }, [series.data, before]);
   return (
     <Panel
@@ -34,7 +43,7 @@ export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { sp
       isEmpty={(data) => data.items.every((item) => item.calls === 0)}
       empty={<NoData />}
       legend={LEGEND}
-      table={(data) => seriesTable(data, { Messages: (p) => p.messages, Events: (p) => p.calls, Errors: (p) => p.errors })}
+      table={(data) => seriesTable(data, COLUMNS)}
     >
       {(data) => (
         <Suspense fallback={null}>
@@ -51,7 +60,15 @@ export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { sp
           </div>
           <p className="mt-1 text-muted-foreground text-xs">Errors</p>
           <div className="flex min-h-0 flex-[2] flex-col">
-            <TimeChart label="Errors over time" points={points} series={ERRORS} unit="count" interval={data.interval} zone={zone} onZoom={zoom} />
+            <TimeChart
+              label="Errors over time"
+              points={points}
+              series={ERRORS}
+              unit="count"
+              interval={data.interval}
+              zone={zone}
+              onZoom={zoom}
+            />
           </div>
         </Suspense>
       )}

@@ -87,7 +87,11 @@ function Found({ sought }: { sought: Sought }) {
         <Step state="done" title="Shown">
           <Link
             to="/agents/$agentId/events/$timestamp/$eventId"
-            params={{ agentId: event.data.event.agent_id, timestamp: event.data.event.timestamp, eventId: event.data.event.event_id }}
+            params={{
+              agentId: event.data.event.agent_id,
+              timestamp: event.data.event.timestamp,
+              eventId: event.data.event.event_id,
+            }}
             className="link"
           >
             {event.data.event.agent_id}, {event.data.event.message_type}

@@ -15,7 +15,13 @@ export function soughtOf(text: string): Sought | null {
   const [, agentId, timestamp, eventId] = EVENT.exec(trimmed) ?? [];
   if (!agentId || !timestamp || !eventId) return null;
   try {
-    return { event: { agentId: decodeURIComponent(agentId), timestamp: decodeURIComponent(timestamp), eventId: decodeURIComponent(eventId) } };
+    return {
+      event: {
+        agentId: decodeURIComponent(agentId),
+        timestamp: decodeURIComponent(timestamp),
+        eventId: decodeURIComponent(eventId),
+      },
+    };
   } catch {
     return null;
   }

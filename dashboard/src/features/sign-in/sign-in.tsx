@@ -28,9 +28,10 @@ export function SignIn() {
         </h1>
         <p className="mt-1 text-muted-foreground">This server asks for an API key with the scope “read”.</p>
         <form onSubmit={submit} className="mt-4 flex flex-col gap-3">
-          <label className="flex flex-col gap-1 font-medium">
+          <label htmlFor="sign-in-key" className="flex flex-col gap-1 font-medium">
             API key
             <Input
+              id="sign-in-key"
               type="password"
               autoComplete="current-password"
               spellCheck={false}
@@ -48,7 +49,8 @@ export function SignIn() {
           </Button>
         </form>
         <p className="mt-4 text-muted-foreground text-xs">
-          Whoever runs this server makes keys with <code className="font-mono">agent-tally keys create --scope read --name …</code>
+          Whoever runs this server makes keys with{" "}
+          <code className="font-mono">agent-tally keys create --scope read --name …</code>
         </p>
       </Card>
     </main>
