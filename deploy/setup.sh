@@ -26,6 +26,22 @@ need_compiler() {
   { have pkg-config && pkg-config --exists zlib; } || missing+=(zlib1g-dev) # librdkafka's gzip
 }
 
+# Any npm will do: the lock file brings the Node.js that the dashboard is built with.
+need_node() {
+  want node nodejs
+  want npm npm
+}
+
+# The dashboard's tests drive a real browser.
+need_browser() {
+  if [ -n "${CHROMIUM:-}" ]; then
+    [ -x "$CHROMIUM" ] || fail "CHROMIUM=$CHROMIUM cannot be run"
+  elif [ ! -x /usr/bin/chromium ]; then
+    have chromium && fail "set CHROMIUM=$(command -v chromium): the dashboard's tests look for /usr/bin/chromium"
+    missing+=(chromium)
+  fi
+}
+
 need_java() {
   if [ "${SKIP_REAL_ENGINES:-}" = 1 ]; then
     say "SKIP_REAL_ENGINES=1: the tests on Apache Kafka and DynamoDB Local are left out"
@@ -107,13 +123,13 @@ install_python_tools() {
 }
 
 case $job in
-  build) need_compiler && install_missing && need_rust ;;
+  build) need_compiler && need_node && install_missing && need_rust ;;
   test)
-    need_compiler && need_java && need_python && want curl curl && install_missing && need_rust
+    need_compiler && need_node && need_browser && need_java && need_python && want curl curl && install_missing && need_rust
     install_python_tools
     ;;
   check)
-    need_compiler && need_linters && need_python && install_missing && need_rust && need_rust_linters
+    need_compiler && need_node && need_linters && need_python && install_missing && need_rust && need_rust_linters
     install_python_tools
     ;;
   *) fail "unknown job $job: build, test or check" ;;
