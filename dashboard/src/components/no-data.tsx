@@ -6,9 +6,11 @@ import { DAY, HOUR } from "@/lib/range.ts";
 import { rangeSearch } from "@/lib/search.ts";
 import { Button } from "./ui/button.tsx";
 
-/** Says that the range has no data, and offers to go where the last is. */
-export function NoData() {
-  const { agents, zone } = useCommon();
+/** Says that the range has no data, and offers to go where the last is: of `agents`, else of those that the bar names. */
+export function NoData(props: { agents?: readonly string[] }) {
+  const common = useCommon();
+  const { zone } = common;
+  const agents = props.agents ?? common.agents;
   const change = useChangeSearch();
   const one = agents.length === 1 ? agents[0] : undefined;
   const agent = useQuery({ ...agentQuery(one ?? ""), enabled: one !== undefined });

@@ -1,9 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useMemo } from "react";
 import type { SeriesAnswer } from "@/api/generated.ts";
-import { seriesQuery, summaryQuery } from "@/api/queries.ts";
-import { BarList } from "@/components/bar-list.tsx";
+import { seriesQuery } from "@/api/queries.ts";
 import { NoData } from "@/components/no-data.tsx";
 import { Panel } from "@/components/panel.tsx";
 import type { ChartSeries } from "@/components/time-chart.tsx";
@@ -78,41 +76,6 @@ export function ModelCost() {
             onZoom={zoom}
           />
         </Suspense>
-      )}
-    </Panel>
-  );
-}
-
-/** Calls, tokens and cost of each model; a click shows its events. */
-export function ModelTable() {
-  const { agents, range } = useCommon();
-  const summary = useQuery(summaryQuery(agents, range));
-  const navigate = useNavigate();
-  return (
-    <Panel
-      title="Models"
-      query={summary}
-      height="h-64"
-      isTable
-      isEmpty={(data) => data.metrics.models.length === 0}
-      empty={<NoData />}
-      table={(data) => ({
-        columns: ["Model", "Calls", "Tokens", "Cost ($)"],
-        rows: data.metrics.models.map((m) => [m.model, m.calls, m.tokens, m.cost_usd]),
-      })}
-    >
-      {(data) => (
-        <BarList
-          label="Models"
-          nameTitle="Model"
-          columns={[
-            { title: "Calls", unit: "count" },
-            { title: "Tokens", unit: "count" },
-            { title: "Cost", unit: "usd" },
-          ]}
-          rows={data.metrics.models.map((m) => ({ name: m.model, values: [m.calls, m.tokens, m.cost_usd] }))}
-          onPick={(model) => void navigate({ to: "/events", search: { filter: `model:${model}` } as never })}
-        />
       )}
     </Panel>
   );

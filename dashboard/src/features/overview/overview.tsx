@@ -1,14 +1,15 @@
 /** How the fleet is doing and what changed. */
 import { useQuery } from "@tanstack/react-query";
 import { seriesQuery } from "@/api/queries.ts";
+import { ModelsPanel } from "@/components/panels/models-panel.tsx";
+import { ResponseTimesPanel } from "@/components/panels/response-times-panel.tsx";
+import { TrafficPanel } from "@/components/panels/traffic-panel.tsx";
 import { useCommon } from "@/lib/common.ts";
 import { AgentRanking } from "./agent-ranking.tsx";
 import { Attention } from "./attention.tsx";
 import { KpiRow } from "./kpi-row.tsx";
 import { LatestErrors } from "./latest-errors.tsx";
-import { ModelCost, ModelTable } from "./models.tsx";
-import { ResponseTimes } from "./response-times.tsx";
-import { Traffic } from "./traffic.tsx";
+import { ModelCost } from "./models.tsx";
 
 export function Overview() {
   const { agents, range } = useCommon();
@@ -19,8 +20,8 @@ export function Overview() {
       <Attention />
       <KpiRow points={series.data?.items} />
       <div className="grid gap-3 xl:grid-cols-2">
-        <Traffic series={series} />
-        <ResponseTimes series={series} />
+        <TrafficPanel agents={agents} series={series} />
+        <ResponseTimesPanel agents={agents} series={series} />
       </div>
       <div className="grid gap-3 xl:grid-cols-3">
         <AgentRanking className="xl:col-span-2" />
@@ -28,7 +29,7 @@ export function Overview() {
       </div>
       <div className="grid gap-3 xl:grid-cols-2">
         <ModelCost />
-        <ModelTable />
+        <ModelsPanel agents={agents} />
       </div>
     </div>
   );

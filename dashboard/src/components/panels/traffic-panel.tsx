@@ -21,9 +21,15 @@ const COLUMNS: Record<string, (point: SeriesPoint) => number | null> = {
 };
 const LEGEND = [...TRAFFIC, ...ERRORS];
 
+interface TrafficPanelProps {
+  /** Whose messages; all agents' where empty. */
+  agents: readonly string[];
+  series: UseQueryResult<SeriesAnswer & { span: Span }, Error>;
+}
+
 /** Messages over the range before it, and errors below. */
-export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { span: Span }, Error> }) {
-  const { agents, range, zone, isCompared } = useCommon();
+export function TrafficPanel({ agents, series }: TrafficPanelProps) {
+  const { range, zone, isCompared } = useCommon();
   const zoom = useZoom();
   const previous = useQuery({ ...previousSeriesQuery(agents, range), enabled: isCompared });
   const before = isCompared ? previous.data?.items : undefined;
@@ -41,7 +47,7 @@ export function Traffic({ series }: { series: UseQueryResult<SeriesAnswer & { sp
       query={series}
       height="h-72"
       isEmpty={(data) => data.items.every((item) => item.calls === 0)}
-      empty={<NoData />}
+      empty={<NoData agents={agents} />}
       legend={LEGEND}
       table={(data) => seriesTable(data, COLUMNS)}
     >

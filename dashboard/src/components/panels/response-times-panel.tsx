@@ -28,8 +28,14 @@ const COLUMNS: Record<string, (point: SeriesPoint) => number | null> = {
   "Longest (ms)": (p) => p.max_response_time_ms,
 };
 
+interface ResponseTimesPanelProps {
+  /** Whose answers; all agents' where empty. */
+  agents: readonly string[];
+  series: UseQueryResult<SeriesAnswer, Error>;
+}
+
 /** How long answers take. */
-export function ResponseTimes({ series }: { series: UseQueryResult<SeriesAnswer, Error> }) {
+export function ResponseTimesPanel({ agents, series }: ResponseTimesPanelProps) {
   const { zone } = useCommon();
   const zoom = useZoom();
   const points = useMemo(
@@ -51,7 +57,7 @@ export function ResponseTimes({ series }: { series: UseQueryResult<SeriesAnswer,
       query={series}
       height="h-72"
       isEmpty={(data) => data.items.every((item) => item.response_time_count === 0)}
-      empty={<NoData />}
+      empty={<NoData agents={agents} />}
       legend={shown}
       table={(data) => seriesTable(data, COLUMNS)}
     >
