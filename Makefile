@@ -18,6 +18,7 @@ DEMO_DATA ?= ./data-demo
 DEMO_ARGS ?=
 TEST_ARGS ?=
 E2E_ARGS ?=
+MEASURE_ARGS ?=
 BENCH_ARGS ?=
 
 DASHBOARD := dashboard/dist/index.html
@@ -70,6 +71,11 @@ test-dashboard: $(DASHBOARD) ## Components in a real browser, then every page on
 	$(NPM) test
 	$(NPM) run size
 	export AGENT_TALLY="$$(realpath $(TARGET)/debug/agent-tally)"; $(NPM) run e2e -- $(E2E_ARGS)
+
+measure-dashboard: $(DASHBOARD) ## Measures the dashboard in a real browser on a release build (MEASURE_ARGS="load live interact large soak=600")
+	@deploy/setup.sh test
+	cargo build --release --locked -p agent-tally
+	export AGENT_TALLY="$$(realpath $(AGENT_TALLY))"; $(NPM) run measure -- $(MEASURE_ARGS)
 
 check-readme: ## Runs the README's examples against a server on an empty directory
 	python3 deploy/readme_test.py $(TARGET)/debug/agent-tally
