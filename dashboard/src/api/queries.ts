@@ -149,13 +149,14 @@ export const eventQuery = (agentId: string, timestamp: string, eventId: string) 
     staleTime: 60_000,
   });
 
-export const conversationsQuery = (agentId: string | undefined, range: Range, limit = 200) =>
-  queryOptions({
-    queryKey: ["conversations", agentId ?? "*", rangeKey(range), limit],
-    queryFn: ({ signal }) =>
-      atNow(range, (span) => listConversations({ agent_id: agentId, limit, ...timeParameters(span) }, { signal }))(),
+export const conversationsQuery = (agentId: string | undefined, range: Range, limit = 200, status?: string) => {
+  const question = { agent_id: agentId, status, limit };
+  return queryOptions({
+    queryKey: ["conversations", question, rangeKey(range)],
+    queryFn: ({ signal }) => atNow(range, (span) => listConversations({ ...question, ...timeParameters(span) }, { signal }))(),
     meta: live(range, "slow"),
   });
+};
 
 export const conversationQuery = (conversationId: string, agentId: string | undefined) =>
   queryOptions({
