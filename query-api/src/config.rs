@@ -1,5 +1,6 @@
 //! Configuration of the query API. Flags win over environment variables; both win over defaults.
 
+use crate::dashboard::Files;
 use anyhow::ensure;
 use clap::Args;
 use schemas::MessageType;
@@ -34,9 +35,12 @@ pub struct QueryConfig {
     /// Types that `MessageTypeIndex` holds; the same as the aggregator's.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
     pub indexed_message_types: Vec<MessageType>,
-    /// Directory of the built dashboard; nothing is served where absent.
+    /// Directory of the built dashboard; where absent, the one that this binary was built with is served, if any.
     #[arg(long, env = "DASHBOARD_DIR")]
     pub dashboard_dir: Option<PathBuf>,
+    /// Whether the dashboard in this binary is served.
+    #[arg(skip = true)]
+    pub serves_embedded: bool,
     /// Requests to the store under way at once, over all requests to this process.
     #[arg(long, env = "QUERY_STORE_REQUESTS", default_value_t = 64)]
     pub store_requests: usize,
@@ -63,6 +67,7 @@ impl Default for QueryConfig {
             registry: RegistryConfig::default(),
             indexed_message_types: vec![MessageType::Error, MessageType::Feedback],
             dashboard_dir: None,
+            serves_embedded: true,
             store_requests: 64,
             streams: 1_000,
             stream_heartbeat_s: 15,
@@ -83,6 +88,21 @@ impl QueryConfig {
             ensure!(directory.join("index.html").is_file(), "DASHBOARD_DIR has no index.html: {}", directory.display());
         }
         Ok(())
+    }
+}
+
+impl QueryConfig {
+    /// The dashboard to serve, if there is one.
+    pub(crate) fn dashboard(&self) -> Option<Files> {
+        match &self.dashboard_dir {
+            Some(directory) => Some(Files::Directory(directory.clone())),
+            None => Files::embedded().filter(|_| self.serves_embedded),
+        }
+    }
+
+    /// Whether there is a dashboard to serve.
+    pub fn has_dashboard(&self) -> bool {
+        self.dashboard().is_some()
     }
 }
 

@@ -92,39 +92,51 @@ pub(crate) struct Event {
     user_feedback: Option<f64>,
     /// Who used the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     user_id: Option<String>,
     /// The client's session.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     session_id: Option<String>,
     /// The conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     conversation_id: Option<String>,
     /// The trace.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     trace_id: Option<String>,
     /// The span.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     span_id: Option<String>,
     /// The span above.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     parent_span_id: Option<String>,
     /// The tool called.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     tool_name: Option<String>,
     /// Kind of the error.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error_type: Option<String>,
     /// Input tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     input_tokens: Option<i64>,
     /// Output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     output_tokens: Option<i64>,
     /// Input tokens that came from a cache.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     cached_input_tokens: Option<i64>,
     /// Output tokens spent on reasoning.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reasoning_tokens: Option<i64>,
     /// Cost, US dollars; null where it is unknown.
     #[schema(required)]
@@ -135,6 +147,7 @@ pub(crate) struct Event {
     cost_estimated: bool,
     /// The receipt of the record that was counted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     receipt: Option<String>,
 }
 
@@ -249,6 +262,7 @@ async fn events_read(State(state): State<Arc<AppState>>, headers: HeaderMap, mut
         model: parameters.text("model"),
         user_id: parameters.text("user_id"),
         min_response_time_ms: parameters.amount("min_response_time_ms"),
+        ..EventFilter::default()
     };
     let cursor = parameters.cursor();
     parameters.check()?;

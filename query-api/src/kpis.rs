@@ -1,21 +1,21 @@
 //! `GET /api/v1/dashboard/kpis`: a range's figures against the range of the same length before it.
 
+mod figures;
+
 use crate::AppState;
 use crate::answer::{Caching, as_of_now, json};
 use crate::numbers::{self, percentile_ms};
-use crate::parameters::Parameters;
-use crate::store::{Selection, StoreError};
+use crate::parameters::{Parameters, Span};
+use crate::store::Selection;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use schemas::rollup::Rollup;
-use schemas::time::format_day;
-use schemas::users::{UserSet, intersection_count};
+use figures::{Compared, Cover, Figures};
+use schemas::time::{format_day, format_micros};
+use schemas::users::intersection_count;
 use schemas::{MessageType, Problem};
 use serde::Serialize;
 use service_kit::problem::ApiError;
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -43,6 +43,18 @@ struct KpisAnswer {
     /// Last day of the range compared with.
     #[schema(format = Date)]
     previous_end_date: String,
+    /// When the range begins.
+    #[schema(format = DateTime)]
+    start: String,
+    /// When it ends; the first moment that is no longer part of it.
+    #[schema(format = DateTime)]
+    end: String,
+    /// When the range compared with begins. It is as long as the range and ends where that begins.
+    #[schema(format = DateTime)]
+    previous_start: String,
+    /// When it ends, exclusive.
+    #[schema(format = DateTime)]
+    previous_end: String,
     /// The agents asked for; empty for all.
     agents: Vec<String>,
     /// The figures.
@@ -62,7 +74,7 @@ struct Kpi {
     title: &'static str,
     /// The figure over the range; 0 where `hasData` is false.
     value: f64,
-    /// The figure over the range before; null where it is unknown.
+    /// The figure over the range before; null where it is unknown, or of a range too unlike in length to compare with.
     #[schema(required)]
     previous: Option<f64>,
     /// Change against the range before, per cent; 100 where there was nothing before, 0 where either is unknown.
@@ -77,6 +89,11 @@ struct Kpi {
     desired: Desired,
     /// Whether there is anything that the figure could come from.
     has_data: bool,
+    /// Where the figure covers more than was asked: from when on it does. Of times, messages, events, errors, response
+    /// times' mean, tokens and cost of up to 2 days are exact to 5 minutes, users cover whole days, all else whole hours.
+    /// Null where it covers just the range.
+    #[schema(required, format = DateTime)]
+    covers_from: Option<String>,
 }
 
 /// Which way a figure went.
@@ -117,23 +134,15 @@ enum Desired {
     Neutral,
 }
 
-/// What one range knows.
-#[derive(Debug, Default)]
-struct Figures {
-    sum: Rollup,
-    users: UserSet,
-    active_agents: Option<u64>,
-    uptime: Option<f64>,
-}
-
 /// Figures against the range before
 ///
-/// By default the last 7 days against the 7 before. Today counts as far as it has come.
+/// By default the last 7 days against the 7 before. Today counts as far as it has come. With a time as `start_date` or
+/// `end_date` the range is from that moment to before that moment, and is compared with as long a range right before.
 #[utoipa::path(
     get, path = "/api/v1/dashboard/kpis", operation_id = "getKpis", tag = "metrics",
     params(
-        ("start_date" = Option<String>, Query, format = Date, description = "First day, UTC"),
-        ("end_date" = Option<String>, Query, format = Date, description = "Last day, UTC, inclusive"),
+        ("start_date" = Option<String>, Query, description = "First day, UTC (`2026-01-31`), or a time (`2026-01-31T12:00:00Z`)"),
+        ("end_date" = Option<String>, Query, description = "Last day, UTC, inclusive, or a time, exclusive; with a time as `start_date`, now where absent"),
         ("days" = Option<i32>, Query, minimum = 1, maximum = 400, description = "Days ending today (or at `end_date`); 7 where absent"),
         ("agents" = Option<String>, Query, description = "Agent ids, comma separated, at most 50; all agents where absent"),
     ),
@@ -145,165 +154,119 @@ struct Figures {
 )]
 async fn kpis_read(State(state): State<Arc<AppState>>, headers: HeaderMap, mut parameters: Parameters) -> Result<Response, ApiError> {
     let selection = parameters.selection();
-    let days = parameters.days(7);
+    let period = parameters.period(7);
     parameters.check()?;
-    let length = days.clone().count() as i32;
-    let before = *days.start() - length..=*days.start() - 1;
+    let (days, span) = (period.days(), period.span());
+    let length = span.to + 1 - span.from;
+    let before = Span { from: span.from - length, to: span.from - 1 };
     let as_of = as_of_now();
-    let (now, then) = tokio::try_join!(figures(&state, &selection, days.clone()), figures(&state, &selection, before.clone()))?;
-    let caching = Caching::until_day(*days.end());
+    let compared = Compared::read(&state, &selection, &period).await?;
     let answer = KpisAnswer {
         start_date: format_day(*days.start()),
         end_date: format_day(*days.end()),
-        previous_start_date: format_day(*before.start()),
-        previous_end_date: format_day(*before.end()),
+        previous_start_date: format_day(*before.days().start()),
+        previous_end_date: format_day(*before.days().end()),
+        start: format_micros(span.from),
+        end: format_micros(span.to + 1),
+        previous_start: format_micros(before.from),
+        previous_end: format_micros(span.from),
         agents: match selection {
             Selection::Fleet => Vec::new(),
             Selection::Agents(agents) => agents,
         },
-        kpis: kpis(&now, &then, length as usize),
+        kpis: kpis(&compared),
         as_of,
     };
-    json(&headers, &answer, &answer.as_of, caching)
+    json(&headers, &answer, &answer.as_of, Caching::until_day(*days.end()))
 }
 
-async fn figures(state: &AppState, selection: &Selection, days: RangeInclusive<i32>) -> Result<Figures, ApiError> {
-    let (rollups, users, uptime) = tokio::try_join!(
-        state.store.days(selection, days.clone()),
-        state.store.users(selection, days.clone()),
-        hourly_errors(state, selection, &days),
-    )?;
-    let uptime = uptime.map_or_else(|| uptime_of(rollups.values()), |hours| uptime_of(hours.values()));
-    let mut sum = Rollup::default();
-    for rollup in rollups.values() {
-        sum.add(rollup);
-    }
-    let active_agents = state.active_agents(selection, days).await?;
-    Ok(Figures { sum, users: numbers::united(users.into_values()), active_agents, uptime })
-}
+/// How a figure is to be read.
+type Reading = (Unit, Desired);
 
-async fn hourly_errors(
-    state: &AppState,
-    selection: &Selection,
-    days: &RangeInclusive<i32>,
-) -> Result<Option<BTreeMap<i32, Rollup>>, StoreError> {
-    if days.clone().count() > UPTIME_BY_HOUR_DAYS {
-        return Ok(None);
-    }
-    state.store.hours(selection, days.start() * 24..=days.end() * 24 + 23).await.map(Some)
-}
-
-/// The share of periods with traffic in which fewer than half of the events were errors; `None` without traffic.
-/// Nobody tells us whether an agent that is silent is down or idle, so silence is not counted either way.
-fn uptime_of<'a>(periods: impl Iterator<Item = &'a Rollup>) -> Option<f64> {
-    let (mut all, mut up) = (0u32, 0u32);
-    for period in periods.filter(|p| p.calls > 0) {
-        all += 1;
-        up += u32::from(period.of_type(MessageType::Error) * 2 < period.calls);
-    }
-    (all > 0).then(|| f64::from(up) / f64::from(all) * 100.0)
-}
-
-impl AppState {
-    /// Number of agents with events on these days; `None` where it is not known: the days are older than the live
-    /// table, or it has not caught up, and the fleet is asked for.
-    async fn active_agents(&self, selection: &Selection, days: RangeInclusive<i32>) -> Result<Option<u64>, StoreError> {
-        let Selection::Agents(agents) = selection else {
-            let (first_held, _) = self.live.days();
-            if *days.start() < first_held || !self.live.freshness().is_caught_up {
-                return Ok(None);
-            }
-            let is_active = |agent: &str| days.clone().any(|day| self.live.get(agent, day).is_some_and(|t| t.calls > 0));
-            return Ok(Some(self.live.search("").iter().filter(|agent| is_active(agent)).count() as u64));
-        };
-        let asked = agents.iter().map(|agent| {
-            let days = days.clone();
-            async move { self.store.days(&Selection::Agents(vec![agent.clone()]), days).await }
-        });
-        let found = futures::future::try_join_all(asked).await?;
-        Ok(Some(found.iter().filter(|days| days.values().any(|r| r.calls > 0)).count() as u64))
-    }
-}
-
-fn kpis(now: &Figures, then: &Figures, days: usize) -> Vec<Kpi> {
-    let count = |figures: &Figures, t: MessageType| Some(figures.sum.of_type(t) as f64);
-    let both = |get: &dyn Fn(&Figures) -> Option<f64>| (get(now), get(then));
-    let share = |part: i64, whole: i64| (whole > 0).then(|| part as f64 / whole as f64 * 100.0);
-    let users = |f: &Figures| f.users.count();
-    let returning = (Some(intersection_count(&now.users, &then.users) as f64), None);
-    let period = if days > UPTIME_BY_HOUR_DAYS { "days" } else { "hours" };
+fn kpis(compared: &Compared) -> Vec<Kpi> {
     use Desired::{Decrease, Increase, Neutral};
+    let users = |f: &Figures| f.users.count();
+    let share = |part: i64, whole: i64| (whole > 0).then(|| part as f64 / whole as f64 * 100.0);
+    let returning = intersection_count(&compared.now.users, &compared.then.users) as f64;
+    let period = if compared.is_uptime_by_hour { "hours" } else { "days" };
+    let uptime =
+        format!("Share of {period} with traffic in which fewer than half of the events were errors; {period} without traffic do not count");
+    let count = |name, cover: Cover, get: &dyn Fn(&Figures) -> i64, desired, description: &str| {
+        let then = Some(get(&compared.then) as f64).filter(|_| !cover.is_uneven);
+        kpi(name, (Some(get(&compared.now) as f64), then), cover, (Unit::Count, desired), description)
+    };
+    let level = |name, cover: Cover, get: &dyn Fn(&Figures) -> Option<f64>, reading: Reading, description: &str| {
+        kpi(name, (get(&compared.now), get(&compared.then)), cover, reading, description)
+    };
+    let of_users = |name, now: Option<f64>, then: Option<f64>, description: &str| {
+        let then = then.filter(|_| compared.has_users_before);
+        kpi(name, (now, then), compared.users, (Unit::Count, Increase), description)
+    };
+    let dollars = |f: &Figures| numbers::dollars(f.counts.cost_nanousd, f.counts.cost_n);
+    let per_user = |f: &Figures| (users(f) > 0).then(|| f.users_messages as f64 / users(f) as f64);
+    let (now, then, counts, sum) = (&compared.now, &compared.then, compared.counts, compared.sum);
     vec![
-        kpi(
-            ("total_messages", "Total Messages"),
-            both(&|f| count(f, MessageType::UserMessage)),
-            (Unit::Count, Increase),
-            "Messages that users sent",
-        ),
-        kpi(
-            ("responses", "Responses"),
-            both(&|f| count(f, MessageType::AgentResponse)),
-            (Unit::Count, Increase),
-            "Answers that agents gave",
-        ),
-        kpi(
+        count(("total_messages", "Total Messages"), counts, &|f| f.counts.messages, Increase, "Messages that users sent"),
+        count(("responses", "Responses"), sum, &|f| f.sum.of_type(MessageType::AgentResponse), Increase, "Answers that agents gave"),
+        level(
             ("error_rate", "Error Rate"),
-            both(&|f| share(f.sum.of_type(MessageType::Error), f.sum.of_type(MessageType::UserMessage))),
+            counts,
+            &|f| share(f.counts.errors, f.counts.messages),
             (Unit::Percent, Decrease),
             "Errors per 100 messages",
         ),
-        kpi(
+        level(
             ("average_response_time", "Avg Response Time"),
-            both(&|f| f.sum.average_latency_ms()),
+            counts,
+            &|f| numbers::mean_ms(f.counts.latency_us, f.counts.latency_n),
             (Unit::Ms, Decrease),
             "Mean response time",
         ),
-        kpi(
+        level(
             ("p95_response_time", "P95 Response Time"),
-            both(&|f| percentile_ms(&f.sum, 0.95)),
+            sum,
+            &|f| percentile_ms(&f.sum, 0.95),
             (Unit::Ms, Decrease),
             "95 of 100 response times are at most this; an estimate within 2 %",
         ),
-        kpi(("tokens", "Tokens"), both(&|f| Some(f.sum.tokens as f64)), (Unit::Count, Neutral), "Tokens used"),
+        count(("tokens", "Tokens"), counts, &|f| f.counts.tokens, Neutral, "Tokens used"),
         kpi(
             ("cost", "Cost"),
-            both(&|f| numbers::dollars(f.sum.cost_nanousd, f.sum.cost_n)),
+            (dollars(now), dollars(then).filter(|_| !counts.is_uneven)),
+            counts,
             (Unit::Usd, Decrease),
             "Known cost; events whose price is unknown are not in it",
         ),
         kpi(
             ("active_agents", "Active Agents"),
-            both(&|f| f.active_agents.map(|n| n as f64)),
+            (now.active_agents.map(|n| n as f64), then.active_agents.map(|n| n as f64).filter(|_| !compared.agents.is_uneven)),
+            compared.agents,
             (Unit::Count, Neutral),
             "Agents with at least one event",
         ),
-        kpi(("unique_users", "Unique Users"), both(&|f| Some(users(f) as f64)), (Unit::Count, Increase), "Distinct users over the range"),
-        kpi(("returning_users", "Returning Users"), returning, (Unit::Count, Increase), "Users who were also there in the range before"),
-        kpi(
-            ("messages_per_user", "Messages per User"),
-            both(&|f| (users(f) > 0).then(|| f.sum.of_type(MessageType::UserMessage) as f64 / users(f) as f64)),
-            (Unit::Count, Increase),
-            "Messages divided by unique users",
-        ),
-        kpi(
-            ("uptime", "Uptime"),
-            both(&|f| f.uptime),
-            (Unit::Percent, Increase),
-            &format!(
-                "Share of {period} with traffic in which fewer than half of the events were errors; {period} without traffic do not count"
-            ),
-        ),
-        kpi(
+        of_users(("unique_users", "Unique Users"), Some(users(now) as f64), Some(users(then) as f64), "Distinct users over the range"),
+        of_users(("returning_users", "Returning Users"), Some(returning), None, "Users who were also there in the range before"),
+        of_users(("messages_per_user", "Messages per User"), per_user(now), per_user(then), "Messages divided by unique users"),
+        level(("uptime", "Uptime"), sum, &|f| f.uptime, (Unit::Percent, Increase), &uptime),
+        level(
             ("feedback", "Feedback"),
-            both(&|f| f.sum.average_feedback()),
+            sum,
+            &|f| f.sum.average_feedback(),
             (Unit::Points, Increase),
             "Mean of the feedback given, from 1 to 5",
         ),
+        count(("errors", "Errors"), counts, &|f| f.counts.errors, Decrease, "Errors that agents reported"),
+        count(("events", "Events"), counts, &|f| f.counts.events, Neutral, "Events of all kinds"),
     ]
 }
 
-fn kpi(name: (&'static str, &'static str), values: (Option<f64>, Option<f64>), (unit, desired): (Unit, Desired), description: &str) -> Kpi {
-    let (now, then) = values;
+fn kpi(
+    name: (&'static str, &'static str),
+    (now, then): (Option<f64>, Option<f64>),
+    cover: Cover,
+    (unit, desired): Reading,
+    description: &str,
+) -> Kpi {
     let change = match (now, then) {
         (Some(now), Some(0.0)) if now != 0.0 => 100.0,
         (Some(now), Some(then)) if then != 0.0 => (now - then) / then * 100.0,
@@ -320,6 +283,7 @@ fn kpi(name: (&'static str, &'static str), values: (Option<f64>, Option<f64>), (
         unit,
         desired,
         has_data: now.is_some(),
+        covers_from: cover.from.map(format_micros),
     }
 }
 
@@ -328,7 +292,7 @@ mod tests {
     use super::*;
 
     fn of(now: Option<f64>, then: Option<f64>) -> (f64, ChangeType, bool) {
-        let kpi = kpi(("id", "Title"), (now, then), (Unit::Count, Desired::Neutral), "");
+        let kpi = kpi(("id", "Title"), (now, then), Cover::default(), (Unit::Count, Desired::Neutral), "");
         (kpi.change, kpi.change_type, kpi.has_data)
     }
 
@@ -339,16 +303,5 @@ mod tests {
         assert_eq!(of(Some(5.0), Some(0.0)), (100.0, ChangeType::Increase, true));
         assert_eq!(of(Some(0.0), Some(0.0)), (0.0, ChangeType::Increase, true));
         assert_eq!(of(None, Some(3.0)), (0.0, ChangeType::Increase, false));
-    }
-
-    #[test]
-    fn an_hour_full_of_errors_is_down_and_a_silent_one_is_neither() {
-        let hour = |calls, errors| {
-            let mut r = Rollup { calls, ..Rollup::default() };
-            r.by_type[MessageType::Error as usize] = errors;
-            r
-        };
-        assert_eq!(uptime_of([hour(10, 4), hour(10, 5), hour(0, 0), hour(1, 0), hour(1, 0)].iter()), Some(75.0));
-        assert_eq!(uptime_of([hour(0, 0)].iter()), None);
     }
 }

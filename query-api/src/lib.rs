@@ -14,6 +14,8 @@ mod conversations;
 mod cursor;
 mod dashboard;
 mod docs;
+mod error_shape;
+mod errors;
 mod event_pages;
 mod events;
 mod kpis;
@@ -35,6 +37,7 @@ mod session;
 mod shards;
 pub mod store;
 mod stream;
+mod summary;
 mod tail;
 mod vitals;
 

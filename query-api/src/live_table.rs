@@ -13,6 +13,7 @@ mod rows;
 #[cfg(test)]
 pub(crate) use compare::round as compare_round;
 pub use notices::{LiveTotals, Notice, TotalsChanged};
+pub(crate) use rank::Search;
 pub use rank::{Column, RankAfter, RankQuery, Ranked, RankedAgent};
 
 use crate::QueryConfig;
@@ -23,6 +24,7 @@ use rows::Rows;
 use schemas::AgentTotals;
 use schemas::codec::TOTALS;
 use schemas::time::{day_of, now_micros};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +109,31 @@ impl LiveTable {
         self.read().last_at(agent_id)
     }
 
+    /// The sums of an agent's totals over these days (first and last), with the time of its newest event on any of the
+    /// days held as `last_at`; `None` for an agent that no day held has.
+    pub fn over(&self, agent_id: &str, days: (i32, i32)) -> Option<AgentTotals> {
+        self.read().over(agent_id, days)
+    }
+
+    /// All events of an agent on each of these days, oldest first.
+    pub fn calls_by_day(&self, agent_id: &str, days: RangeInclusive<i32>) -> Vec<i64> {
+        self.read().calls_by_day(agent_id, days)
+    }
+
+    /// Shows each agent that fits `search` with its totals of `day` and of the day before; the former's `last_at` is the
+    /// time of its newest event on any of the days held.
+    pub fn each_lately(&self, day: i32, search: &str, mut show: impl FnMut(&Arc<str>, &AgentTotals, &AgentTotals)) {
+        let wanted = rank::Search::new(search);
+        self.read().lately(day, |id| wanted.takes(id)).for_each(|(id, today, yesterday)| show(id, &today, &yesterday));
+    }
+
+    /// When the newest totals of today (or of a day beside it) were flushed, µs; `None` where there are none.
+    pub fn newest_flush(&self) -> Option<i64> {
+        let rows = self.read();
+        let today = day_of(now_micros());
+        (today - 1..=today + 1).map(|day| rows.fleet(day).flushed_at).max().filter(|at| *at > 0)
+    }
+
     /// The sums over all agents of a day; `agent_id` is `*` and `version` the number of agents with events.
     pub fn fleet(&self, day: i32) -> AgentTotals {
         self.read().fleet(day)
@@ -121,6 +148,23 @@ impl LiveTable {
     pub fn search(&self, search: &str) -> Vec<Arc<str>> {
         let wanted = rank::Search::new(search);
         self.read().agents().iter().filter(|id| wanted.takes(id)).cloned().collect()
+    }
+
+    /// Number of agents with events on these days; `None` where that is not known: the table does not hold all of
+    /// them, or has not caught up.
+    pub fn active_on(&self, days: RangeInclusive<i32>) -> Option<usize> {
+        let is_caught_up = self.freshness.borrow().is_caught_up;
+        let rows = self.read();
+        (is_caught_up && *days.start() >= rows.days().0).then(|| rows.active_on(days))
+    }
+
+    /// Number of agents whose newest event is at this time (µs) or later; `None` as for [`Self::active_on`].
+    pub fn seen_since(&self, at: i64) -> Option<usize> {
+        let is_caught_up = self.freshness.borrow().is_caught_up;
+        let rows = self.read();
+        // Kept to the millisecond: an event may be later within its own.
+        let is_seen = |id: &&Arc<str>| rows.last_at(id).is_some_and(|last_at| last_at + 999 >= at);
+        (is_caught_up && day_of(at) >= rows.days().0).then(|| rows.agents().iter().filter(is_seen).count())
     }
 
     /// The `count` agents seen most recently, newest first, with the time (µs) of their newest event.

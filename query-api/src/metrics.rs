@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use schemas::rollup::Rollup;
 use schemas::time::{format_day, format_micros};
+use schemas::users::UserSet;
 use schemas::{MessageType, Problem};
 use serde::Serialize;
 use service_kit::problem::ApiError;
@@ -38,13 +39,21 @@ struct AgentMetricsAnswer {
     as_of: String,
 }
 
-/// Numbers over the whole range. Averages without data are 0 here and null in the grouped fields.
+/// Numbers of one agent over the whole range.
 #[derive(Debug, Serialize, ToSchema)]
 struct AgentMetrics {
     /// The agent.
     agent_id: String,
     /// `<first day>_to_<last day>`.
     date: String,
+    /// The numbers.
+    #[serde(flatten)]
+    numbers: Metrics,
+}
+
+/// Numbers over a whole range. Averages without data are 0 here and null in the grouped fields.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Metrics {
     /// `user_message` events.
     total_messages: i64,
     /// `agent_response` events.
@@ -91,6 +100,35 @@ struct AgentMetrics {
     last_event_at: Option<String>,
 }
 
+impl Metrics {
+    /// Of the sum of a range's rollups and the union of its users.
+    pub(crate) fn of(sum: &Rollup, users: &UserSet) -> Self {
+        Self {
+            total_messages: sum.of_type(MessageType::UserMessage),
+            total_responses: sum.of_type(MessageType::AgentResponse),
+            total_errors: sum.of_type(MessageType::Error),
+            average_response_time: sum.average_latency_ms().unwrap_or(0.0),
+            total_tokens_used: sum.tokens,
+            average_feedback_score: sum.average_feedback().unwrap_or(0.0),
+            unique_users: users.count(),
+            unique_users_error: numbers::users_error(users),
+            total_events: sum.calls,
+            events_by_type: MessageType::ALL.into_iter().map(|t| (t.name(), sum.of_type(t))).collect(),
+            error_rate: numbers::error_rate(sum.of_type(MessageType::Error), sum.of_type(MessageType::UserMessage)),
+            response_times: ResponseTimes::of(sum),
+            tokens: Tokens::of(sum),
+            cost_usd: numbers::dollars(sum.cost_nanousd, sum.cost_n),
+            cost_events: sum.cost_n,
+            feedback_count: sum.feedback_n,
+            models: numbers::models(&sum.models),
+            tools: numbers::tools(&sum.tools),
+            error_types: numbers::errors(&sum.error_types),
+            duplicates_skipped: sum.duplicates,
+            last_event_at: (sum.last_at != 0).then(|| format_micros(sum.last_at)),
+        }
+    }
+}
+
 /// Numbers of one agent
 ///
 /// Sums over the days asked for, by default the last 7. An agent that never posted anything is a 404.
@@ -120,47 +158,16 @@ async fn agent_metrics_read(
     parameters.check()?;
     let as_of = as_of_now();
     let selection = Selection::Agents(vec![agent_id.clone()]);
-    let (rollups, users) = tokio::try_join!(state.store.days(&selection, days.clone()), state.store.users(&selection, days.clone()))?;
-    if rollups.is_empty() && !state.is_known(&agent_id).await? {
+    let (sums, users) = tokio::try_join!(state.store.sums_of_days(&selection, days.clone()), state.store.users(&selection, days.clone()))?;
+    if sums.by_number.is_empty() && !state.is_known(&agent_id).await? {
         return Err(ApiError::not_found(format!("agent {agent_id} was never seen")));
-    }
-    let mut sum = Rollup::default();
-    for rollup in rollups.values() {
-        sum.add(rollup);
     }
     let users = numbers::united(users.into_values());
     let caching = Caching::until_day(*days.end());
     let (first, last) = texts(&days);
-    let answer = AgentMetricsAnswer {
-        metrics: AgentMetrics {
-            agent_id: agent_id.clone(),
-            date: format!("{first}_to_{last}"),
-            total_messages: sum.of_type(MessageType::UserMessage),
-            total_responses: sum.of_type(MessageType::AgentResponse),
-            total_errors: sum.of_type(MessageType::Error),
-            average_response_time: sum.average_latency_ms().unwrap_or(0.0),
-            total_tokens_used: sum.tokens,
-            average_feedback_score: sum.average_feedback().unwrap_or(0.0),
-            unique_users: users.count(),
-            unique_users_error: numbers::users_error(&users),
-            total_events: sum.calls,
-            events_by_type: MessageType::ALL.into_iter().map(|t| (t.name(), sum.of_type(t))).collect(),
-            error_rate: numbers::error_rate(sum.of_type(MessageType::Error), sum.of_type(MessageType::UserMessage)),
-            response_times: ResponseTimes::of(&sum),
-            tokens: Tokens::of(&sum),
-            cost_usd: numbers::dollars(sum.cost_nanousd, sum.cost_n),
-            cost_events: sum.cost_n,
-            feedback_count: sum.feedback_n,
-            models: numbers::models(&sum.models),
-            tools: numbers::tools(&sum.tools),
-            error_types: numbers::errors(&sum.error_types),
-            duplicates_skipped: sum.duplicates,
-            last_event_at: (sum.last_at != 0).then(|| format_micros(sum.last_at)),
-        },
-        agent_id,
-        time_range: format!("{first} to {last}"),
-        as_of,
-    };
+    let metrics =
+        AgentMetrics { agent_id: agent_id.clone(), date: format!("{first}_to_{last}"), numbers: Metrics::of(&sums.total(), &users) };
+    let answer = AgentMetricsAnswer { metrics, agent_id, time_range: format!("{first} to {last}"), as_of };
     json(&headers, &answer, &answer.as_of, caching)
 }
 

@@ -30,6 +30,15 @@ pub(crate) struct Parameters {
     errors: Vec<FieldError>,
 }
 
+/// What a question is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Period {
+    /// Whole days, UTC, both inclusive.
+    Days(RangeInclusive<i32>),
+    /// From one time up to before another.
+    Times(Span),
+}
+
 /// From when to when: µs, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -64,9 +73,13 @@ impl Parameters {
         self.errors.push(FieldError { index: 0, field: name.to_owned(), detail: detail.into() });
     }
 
+    fn value(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().rev().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        let value = self.pairs.iter().rev().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.clone())?;
+        let value = self.value(name)?.to_owned();
         if value.len() > LONGEST {
             self.refuse(name, format!("must be at most {LONGEST} bytes"));
             return None;
@@ -119,6 +132,29 @@ impl Parameters {
             self.refuse(name, format!("must be one of {names}"));
         }
         found
+    }
+
+    /// Some of these names, comma separated; `None` where absent.
+    pub(crate) fn choices<T: Copy + PartialEq>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        let text = self.text(name)?;
+        let mut found = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match choices.iter().find(|(n, _)| *n == part) {
+                Some((_, choice)) if found.contains(choice) => {}
+                Some((_, choice)) => found.push(*choice),
+                None => {
+                    let names = choices.iter().map(|(n, _)| *n).collect::<Vec<_>>().join(", ");
+                    self.refuse(name, format!("must be one or more of {names}, comma separated"));
+                    return None;
+                }
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// Whether it was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.value(name).is_some()
     }
 
     /// `limit`: 1 to 1,000, by default 100.
@@ -187,6 +223,31 @@ impl Parameters {
         first..=last
     }
 
+    /// `start_date` and `end_date`: days as [`Self::days`] takes them, or, where one of them is a time, times. A time as
+    /// end is exclusive; by default it is now, and the start lies `days=N` times 24 hours before it.
+    pub(crate) fn period(&mut self, default_days: i64) -> Period {
+        if is_day(self.value("end_date")) && is_day(self.value("start_date")) {
+            return Period::Days(self.days(default_days));
+        }
+        let count = self.integer("days", 1..=MOST_DAYS).unwrap_or(default_days);
+        Period::Times(self.moments(count * DAY_US))
+    }
+
+    /// `start_date` and `end_date`, dates or times; a time as end is exclusive. By default the last `default_us` until
+    /// now, or until the end given.
+    pub(crate) fn moments(&mut self, default_us: i64) -> Span {
+        let is_end_day = is_day(self.value("end_date"));
+        let end = self.moment("end_date", true).map_or_else(now_micros, |end| if is_end_day { end + 1 } else { end });
+        let start = self.moment("start_date", false).unwrap_or(end - default_us);
+        let span = Span { from: start, to: end - 1 };
+        if span.from > span.to {
+            self.refuse("start_date", "must be before end_date");
+        } else {
+            self.check_span(span, MOST_DAYS);
+        }
+        span
+    }
+
     /// `start_date` and `end_date` (dates or times); by default `default_days` days, the last one that of `default_end`.
     pub(crate) fn span(&mut self, default_days: i64, most_days: i64, default_end: i64) -> Span {
         let to = self.moment("end_date", true);
@@ -216,7 +277,7 @@ impl Parameters {
     pub(crate) fn fingerprint(&self, names: &[&str]) -> String {
         let mut text = String::new();
         for name in names {
-            let value = self.pairs.iter().rev().find(|(n, v)| n == name && !v.is_empty()).map_or("", |(_, v)| v);
+            let value = self.value(name).unwrap_or_default();
             text.push_str(&format!("{name}={}:{value};", value.len()));
         }
         text
@@ -243,6 +304,26 @@ impl Span {
     pub(crate) fn slots(self) -> RangeInclusive<i64> {
         self.from.div_euclid(SLOT_US)..=self.to.div_euclid(SLOT_US)
     }
+}
+
+impl Period {
+    /// The days that it touches.
+    pub(crate) fn days(&self) -> RangeInclusive<i32> {
+        self.span().days()
+    }
+
+    /// From its first to its last µs.
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Days(days) => Span::of_days(*days.start(), *days.end()),
+            Self::Times(span) => *span,
+        }
+    }
+}
+
+/// Whether a date is absent or names a day, and no time.
+fn is_day(text: Option<&str>) -> bool {
+    text.is_none_or(|text| parse_day(text).is_some())
 }
 
 /// The last µs of today.
@@ -334,5 +415,29 @@ mod tests {
         assert_eq!(p.days(7).count(), 31);
         let span = parameters("start_date=2026-01-01T10:30:00Z&end_date=2026-01-01T12:00:00Z").span(30, MOST_DAYS_BY_HOUR, end_of_today());
         assert_eq!((span.hours().count(), span.slots().count()), (3, 19));
+    }
+
+    #[test]
+    fn a_period_is_days_unless_one_of_its_ends_is_a_time() {
+        let of = |query: &str| parameters(query).period(7);
+        assert_eq!(of("start_date=2026-01-01&end_date=2026-01-02"), Period::Days(20_454..=20_455));
+        assert!(matches!(of("days=3"), Period::Days(days) if days.clone().count() == 3));
+        let start = 20_454 * DAY_US;
+        assert_eq!(
+            of("start_date=2026-01-01T00:00:00Z&end_date=2026-01-01T02:00:00Z"),
+            Period::Times(Span { from: start, to: start + 2 * HOUR_US - 1 })
+        );
+        assert_eq!(of("start_date=2026-01-01T01:00:00Z&end_date=2026-01-01").days(), 20_454..=20_454);
+        assert_eq!(of("days=1&end_date=2026-01-02T00:00:00Z"), Period::Times(Span { from: start, to: start + DAY_US - 1 }));
+        for query in ["start_date=noon", "start_date=2026-01-01T00:00:00Z&end_date=2026-01-01T00:00:00Z", "start_date=2020-01-01T00:00:00Z"]
+        {
+            assert_eq!(
+                refused(query, |p| {
+                    p.period(7);
+                }),
+                ["start_date"],
+                "{query}"
+            );
+        }
     }
 }

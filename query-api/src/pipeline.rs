@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use event_log::{Bounds, LogError};
 use futures::future::try_join_all;
 use schemas::Problem;
-use schemas::time::{format_day, format_micros, now_micros};
+use schemas::time::{day_of, format_day, format_micros, now_micros};
 use serde::Serialize;
 use service_kit::problem::ApiError;
 use std::sync::Arc;
@@ -34,6 +34,17 @@ struct PipelineAnswer {
     lag_records: u64,
     /// Age of the oldest of them, ms; 0 where there is none.
     lag_ms: i64,
+    /// Events that the log ever took.
+    accepted: u64,
+    /// Those of them that are counted (or dead letters).
+    counted: u64,
+    /// Age of the newest totals in the live table, ms, while events wait to be counted; else 0.
+    freshness_ms: i64,
+    /// Today's events (UTC, by their own time), of all agents.
+    today: TodayCounts,
+    /// What counting cost in write units; null where no aggregator has told yet.
+    #[schema(required)]
+    write_units: Option<WriteUnits>,
     /// The partitions of the log.
     partitions: Vec<PartitionProgress>,
     /// Events that were refused after they were accepted.
@@ -45,6 +56,36 @@ struct PipelineAnswer {
     /// When this was so.
     #[schema(format = DateTime)]
     as_of: String,
+}
+
+/// The fleet's day, from the live table.
+#[derive(Debug, Serialize, ToSchema)]
+struct TodayCounts {
+    /// The day.
+    #[schema(format = Date)]
+    date: String,
+    /// Events stored and counted.
+    events: i64,
+    /// `error` events among them.
+    errors: i64,
+    /// Repeats that were recognised and not counted again.
+    duplicates_skipped: i64,
+}
+
+/// Write units of the store that the aggregators have spent.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct WriteUnits {
+    /// As the store reported them, since `since`.
+    total: u64,
+    /// When the aggregators that told began to count them: a process begins anew.
+    #[schema(format = DateTime)]
+    since: String,
+    /// Per 1,000 events counted since then; null where there are none.
+    #[schema(required)]
+    per_1000_events: Option<f64>,
+    /// US dollars per million events at the price of a write unit on demand in us-east-1; null where there are none.
+    #[schema(required)]
+    dollars_per_million_events: Option<f64>,
 }
 
 /// One partition of the log.
@@ -108,6 +149,7 @@ struct LiveTableState {
 #[utoipa::path(
     get,
     path = "/api/v1/pipeline",
+    operation_id = "getPipeline",
     tag = "health",
     responses(
         (status = 200, description = "Lag, dead letters and the live table", body = PipelineAnswer),
@@ -128,9 +170,17 @@ async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, A
     let dead = state.progress.dead_letters();
     let by_reason = dead.by_reason().into_iter().map(|(reason, count)| ReasonCount { reason: reason.to_string(), count }).collect();
     let dead_letters = DeadLetterCounts { total: dead.total(), by_reason };
+    let now = now_micros();
+    let today = state.live.fleet(day_of(now));
+    let freshness_us = state.live.newest_flush().filter(|_| lag_records > 0).map_or(0, |at| (now - at).max(0));
     let answer = PipelineAnswer {
         lag_records,
         lag_ms,
+        accepted: partitions.iter().map(|p| p.end).sum(),
+        counted: partitions.iter().map(|p| p.committed).sum(),
+        freshness_ms: freshness_us / 1_000,
+        today: TodayCounts { date: format_day(today.day), events: today.calls, errors: today.errors, duplicates_skipped: today.duplicates },
+        write_units: None,
         partitions,
         dead_letters,
         live_table: live_table(&state),

@@ -71,6 +71,7 @@ struct ReceiptDeadLetter {
 #[utoipa::path(
     get,
     path = "/api/v1/receipts/{receipt}",
+    operation_id = "getReceipt",
     tag = "receipts",
     params(
         ("receipt" = String, Path, description = "As in the answer to a POST: `<epoch>-<partition>-<offset>`, joined by `.`"),

@@ -2,7 +2,8 @@
 
 use crate::session::Sessions;
 use crate::{
-    AppState, agents, conversations, dashboard, docs, events, kpis, metrics, openapi, pipeline, receipts, series, session, stream, vitals,
+    AppState, agents, conversations, dashboard, docs, errors, events, kpis, metrics, openapi, pipeline, receipts, series, session, stream,
+    summary, vitals,
 };
 use axum::Router;
 use axum::extract::{Request, State};
@@ -30,8 +31,8 @@ pub(crate) fn router(state: Arc<AppState>, sessions: Sessions) -> Router {
         .route("/docs", get(fixed("text/html; charset=utf-8", page)))
         .route("/docs/style.css", get(fixed("text/css; charset=utf-8", Bytes::from_static(docs::STYLE.as_bytes()))))
         .with_state(Arc::clone(&state));
-    if let Some(directory) = &state.config.dashboard_dir {
-        router = router.merge(dashboard::router(directory));
+    if let Some(files) = state.config.dashboard() {
+        router = router.merge(dashboard::router(files));
     }
     // Higher levels of brotli take longer than they save.
     let predicate = DefaultPredicate::new().and(is_worth_packing);
@@ -49,8 +50,10 @@ fn described(state: Arc<AppState>, sessions: Sessions) -> OpenApiRouter<Arc<AppS
         .merge(agents::router())
         .merge(metrics::router())
         .merge(series::router())
+        .merge(summary::router())
         .merge(kpis::router())
         .merge(events::router())
+        .merge(errors::router())
         .merge(conversations::router())
         .merge(receipts::router())
         .merge(pipeline::router())

@@ -4,8 +4,10 @@
 //! Base tables are read consistently: once a receipt says "counted", the numbers contain the event.
 
 mod events;
+mod rollups;
 
 pub(crate) use events::{EventFilter, EventKey, EventPage, EventRange, sort_key, time_of_key};
+pub(crate) use rollups::Sums;
 
 use crate::QueryConfig;
 use crate::shards::Shards;
@@ -16,16 +18,11 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use event_log::Log;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use schemas::item::{
-    AGENT_ID, CONVERSATION_INDEX, DATE, DIRECTORY_SHARDS, FIRST_SEEN, MetricKey, Period, Subject, TableNames, USER_SET,
-    directory_partition, s,
-};
+use schemas::item::{AGENT_ID, CONVERSATION_INDEX, DATE, DIRECTORY_SHARDS, FIRST_SEEN, TableNames, directory_partition, s};
 use schemas::rollup::Rollup;
-use schemas::users::UserSet;
 use service_kit::admin::Readiness;
 use service_kit::problem::ApiError;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -181,84 +178,6 @@ impl Store {
         self.inner.has_conversation_index
     }
 
-    /// One rollup.
-    pub async fn rollup(&self, key: &MetricKey) -> Result<Option<Rollup>, StoreError> {
-        let request = self.inner.client.get_item().table_name(&self.inner.tables.metrics).set_key(Some(key.key())).consistent_read(true);
-        let answer = self.tried("GetItem", || request.clone().send()).await?;
-        Ok(answer.item.as_ref().map(Rollup::from_item))
-    }
-
-    /// The rollups of these days, by day; a day without an item is missing.
-    pub(crate) async fn days(&self, selection: &Selection, days: RangeInclusive<i32>) -> Result<BTreeMap<i32, Rollup>, StoreError> {
-        self.sums(selection, Period::Day(*days.start()), Period::Day(*days.end()), schemas::time::parse_day).await
-    }
-
-    /// The rollups of these hours, by hour; an hour without an item is missing.
-    pub(crate) async fn hours(&self, selection: &Selection, hours: RangeInclusive<i32>) -> Result<BTreeMap<i32, Rollup>, StoreError> {
-        self.sums(selection, Period::Hour(*hours.start()), Period::Hour(*hours.end()), parse_hour).await
-    }
-
-    /// The users of these days, by day; a day without an item is missing.
-    pub(crate) async fn users(&self, selection: &Selection, days: RangeInclusive<i32>) -> Result<BTreeMap<i32, UserSet>, StoreError> {
-        let (first, last) = (Period::Users(*days.start()), Period::Users(*days.end()));
-        let mut sets: BTreeMap<i32, UserSet> = BTreeMap::new();
-        let mut items = std::pin::pin!(self.metric_items(selection, first, last).await);
-        while let Some(item) = items.try_next().await? {
-            let Some(day) = text(&item, DATE).and_then(schemas::time::parse_day) else { continue };
-            let Some(set) = item.get(USER_SET).and_then(|v| v.as_b().ok()).and_then(|b| UserSet::from_bytes(b.as_ref())) else { continue };
-            sets.entry(day).or_default().unite(&set);
-        }
-        Ok(sets)
-    }
-
-    async fn sums(
-        &self,
-        selection: &Selection,
-        first: Period,
-        last: Period,
-        number_of: impl Fn(&str) -> Option<i32>,
-    ) -> Result<BTreeMap<i32, Rollup>, StoreError> {
-        let mut sums: BTreeMap<i32, Rollup> = BTreeMap::new();
-        let mut items = std::pin::pin!(self.metric_items(selection, first, last).await);
-        while let Some(item) = items.try_next().await? {
-            if let Some(number) = text(&item, DATE).and_then(&number_of) {
-                sums.entry(number).or_default().add(&Rollup::from_item(&item));
-            }
-        }
-        Ok(sums)
-    }
-
-    /// All items of a selection between two periods of the same kind, in no order.
-    async fn metric_items(
-        &self,
-        selection: &Selection,
-        first: Period,
-        last: Period,
-    ) -> impl futures::Stream<Item = Result<Item, StoreError>> + use<> {
-        let subjects: Vec<Subject> = match selection {
-            Selection::Fleet => (0..self.inner.shards.fleet_partitions().await).map(Subject::Fleet).collect(),
-            Selection::Agents(agents) => agents.iter().map(|a| Subject::Agent(a.as_str().into())).collect(),
-        };
-        let store = self.clone();
-        let ranges = subjects.into_iter().map(move |subject| {
-            let key = |period| MetricKey { subject: subject.clone(), period };
-            let request = store
-                .inner
-                .client
-                .query()
-                .table_name(&store.inner.tables.metrics)
-                .key_condition_expression("#p = :p AND #d BETWEEN :a AND :b")
-                .expression_attribute_names("#p", AGENT_ID)
-                .expression_attribute_names("#d", DATE)
-                .expression_attribute_values(":p", s(key(first).partition_key()))
-                .expression_attribute_values(":a", s(key(first).sort_key()))
-                .expression_attribute_values(":b", s(key(last).sort_key()))
-                .consistent_read(true);
-            Box::pin(store.clone().pages(request))
-        });
-        stream::iter(ranges).flatten_unordered(WIDTH).map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten()
-    }
-
     /// The newest day of an agent that has a rollup, with it.
     pub(crate) async fn newest_day(&self, agent_id: &str) -> Result<Option<Rollup>, StoreError> {
         let request = self
@@ -277,6 +196,11 @@ impl Store {
 
     /// Whether the directory knows the agent.
     pub(crate) async fn is_known(&self, agent_id: &str) -> Result<bool, StoreError> {
+        Ok(self.first_seen(agent_id).await?.is_some())
+    }
+
+    /// When the agent was first seen, µs; `None` where the directory does not know it.
+    pub(crate) async fn first_seen(&self, agent_id: &str) -> Result<Option<i64>, StoreError> {
         let request = self
             .inner
             .client
@@ -285,7 +209,8 @@ impl Store {
             .key(AGENT_ID, s(directory_partition(agent_id)))
             .key(DATE, s(agent_id))
             .consistent_read(true);
-        Ok(self.tried("GetItem", || request.clone().send()).await?.item.is_some())
+        let item = self.tried("GetItem", || request.clone().send()).await?.item;
+        Ok(item.map(|item| item.get(FIRST_SEEN).and_then(|v| v.as_n().ok()?.parse().ok()).unwrap_or(0)))
     }
 
     /// All agents ever seen, with the time (µs) of the first sight. A large directory may be half a minute old.
@@ -370,25 +295,8 @@ fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name).and_then(|v| v.as_s().ok()).map(String::as_str)
 }
 
-/// The hour number of `2026-11-23T07`.
-fn parse_hour(text: &str) -> Option<i32> {
-    let (day, hour) = text.split_once('T')?;
-    Some(schemas::time::parse_day(day)? * 24 + hour.parse::<i32>().ok()?)
-}
-
 /// A random part of `pause`, so that clients who were throttled together do not come back together.
 fn jittered(pause: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u128() as u32;
     pause.mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hours_are_read_back() {
-        assert_eq!(parse_hour("1970-01-02T01"), Some(25));
-        assert_eq!(parse_hour("1970-01-02"), None);
-    }
 }

@@ -69,6 +69,7 @@ enum StreamMessage<'a> {
 #[utoipa::path(
     get,
     path = "/api/v1/stream",
+    operation_id = "followStream",
     tag = "stream",
     params(
         ("totals" = Option<bool>, Query, description = "Whether `totals` come; by default true"),
@@ -104,6 +105,7 @@ async fn stream_follow(State(state): State<Arc<AppState>>, headers: HeaderMap, p
 #[utoipa::path(
     get,
     path = "/api/v1/ws",
+    operation_id = "followWebSocket",
     tag = "stream",
     params(
         ("totals" = Option<bool>, Query, description = "As at /api/v1/stream, and so are all other parameters"),

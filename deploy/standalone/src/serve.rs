@@ -68,9 +68,12 @@ pub struct ServeArgs {
     /// Let everybody in who can reach the address.
     #[arg(long)]
     insecure: bool,
-    /// Directory of the built dashboard; without it `/` shows how to begin.
+    /// Directory of the built dashboard, in place of the one in this binary; without either `/` shows how to begin.
     #[arg(long, env = "DASHBOARD_DIR")]
     dashboard_dir: Option<PathBuf>,
+    /// Serve the API alone; `/` shows how to begin.
+    #[arg(long, conflicts_with = "dashboard_dir")]
+    no_dashboard: bool,
     /// Days after which raw events expire; 0 keeps them. Numbers are kept.
     #[arg(long, env = "EVENT_RETENTION_DAYS", default_value_t = 0)]
     event_retention_days: u32,
@@ -195,7 +198,7 @@ impl Services {
         };
         let api = QueryApi::start(args.query(), parts).await.context("cannot start the query API")?;
         let mut router = gateway.router().merge(api.router()).merge(admin::router(readiness.clone()));
-        if args.dashboard_dir.is_none() {
+        if !args.query().has_dashboard() {
             router = router.merge(first_page::router(keys_required));
         }
         let barrier = Some(engine.barrier(args.record_barriers.clone()));
@@ -271,6 +274,7 @@ impl ServeArgs {
             live_days: self.live_days,
             indexed_message_types: self.indexed_message_types.clone(),
             dashboard_dir: self.dashboard_dir.clone(),
+            serves_embedded: !self.no_dashboard,
             ..QueryConfig::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Order and search over the live table's rows. A page costs one walk over the agents and a sort of the page.
 
 use super::rows::Rows;
+use rustc_hash::FxHashSet;
 use schemas::AgentTotals;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -130,14 +131,16 @@ pub struct RankAfter {
 /// Which agents in which order.
 #[derive(Clone, Debug)]
 pub struct RankQuery<'a> {
-    /// The day number whose totals count.
-    pub day: i32,
+    /// First and last day number whose totals count, together.
+    pub days: (i32, i32),
     /// What to order by; equal values are ordered by id.
     pub sort: Column,
     /// Largest first.
     pub is_descending: bool,
     /// Part of the id, upper and lower case alike; with a `*` at its end, its beginning.
     pub search: Option<&'a str>,
+    /// Only these agents.
+    pub among: Option<&'a FxHashSet<Arc<str>>>,
     /// Go on behind this row.
     pub after: Option<&'a RankAfter>,
     /// Rows of the page.
@@ -149,7 +152,7 @@ pub struct RankQuery<'a> {
 pub struct RankedAgent {
     /// The agent.
     pub agent_id: Arc<str>,
-    /// Its totals of the day, zeros where it was idle; `last_at` is its newest event on any of the days held and
+    /// Its totals of the days, zeros where it was idle; `last_at` is its newest event on any of the days held and
     /// `agent_id` is empty.
     pub totals: AgentTotals,
 }
@@ -166,18 +169,20 @@ pub struct Ranked {
 }
 
 /// A search term, understood.
-pub(super) struct Search {
+pub(crate) struct Search {
     term: String,
     is_prefix: bool,
 }
 
 impl Search {
-    pub(super) fn new(term: &str) -> Self {
+    /// Of a text as [`RankQuery::search`] takes it.
+    pub(crate) fn new(term: &str) -> Self {
         let is_prefix = term.ends_with('*');
         Self { term: term.trim_end_matches('*').to_ascii_lowercase(), is_prefix }
     }
 
-    pub(super) fn takes(&self, id: &str) -> bool {
+    /// Whether it takes an id.
+    pub(crate) fn takes(&self, id: &str) -> bool {
         let (id, term) = (id.as_bytes(), self.term.as_bytes());
         if self.is_prefix {
             return id.get(..term.len()).is_some_and(|start| start.eq_ignore_ascii_case(term));
@@ -191,7 +196,8 @@ pub(super) fn rank(rows: &Rows, query: &RankQuery<'_>) -> Ranked {
     let order = |a: (Option<f64>, &str), b: (Option<f64>, &str)| compare(query, a, b);
     let mut total = 0;
     let mut found: Vec<(Option<f64>, &Arc<str>, AgentTotals)> = Vec::new();
-    for (id, totals) in rows.agents_on(query.day, |id| search.takes(id)) {
+    let is_wanted = |id: &str| search.takes(id) && query.among.is_none_or(|among| among.contains(id));
+    for (id, totals) in rows.agents_over(query.days, is_wanted) {
         total += 1;
         let value = query.sort.value(&totals);
         if query.after.is_none_or(|after| order((value, id), (after.value, &after.agent_id)) == Ordering::Greater) {
@@ -253,7 +259,7 @@ mod tests {
     }
 
     fn query(sort: Column, is_descending: bool) -> RankQuery<'static> {
-        RankQuery { day: 11, sort, is_descending, search: None, after: None, limit: 10 }
+        RankQuery { days: (11, 11), sort, is_descending, search: None, among: None, after: None, limit: 10 }
     }
 
     fn ids(ranked: &Ranked) -> Vec<&str> {
@@ -301,6 +307,18 @@ mod tests {
         let page = rank(&rows, &RankQuery { limit: 5, ..query(Column::Calls, true) });
         assert_eq!(page.rows.iter().map(|r| r.totals.calls).collect::<Vec<_>>(), [1_999, 1_998, 1_997, 1_996, 1_995]);
         assert_eq!(page.total, 2_000);
+    }
+
+    #[test]
+    fn days_are_ordered_by_their_sums_and_only_the_agents_wanted_are_there() {
+        let table = table();
+        let both = RankQuery { days: (10, 11), ..query(Column::Calls, true) };
+        let page = rank(&table, &both);
+        assert_eq!(page.rows.iter().map(|r| r.totals.calls).collect::<Vec<_>>(), [9, 5, 5, 3]);
+        assert_eq!(rank(&table, &query(Column::Calls, true)).rows.last().map(|r| r.totals.calls), Some(0));
+        let among = ["idle".into(), "gamma".into()].into_iter().collect();
+        let page = rank(&table, &RankQuery { among: Some(&among), ..both });
+        assert_eq!((ids(&page), page.total), (vec!["gamma", "idle"], 2));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use schemas::AgentTotals;
 use schemas::time::DAY_US;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Changes that are remembered in order; a reader further behind costs a walk over the rows.
@@ -189,21 +190,67 @@ impl Rows {
         totals
     }
 
-    /// Every agent of the days held with its totals of `day` (zeros where it was idle), the time of its newest
-    /// event in `last_at`. `wanted` sees the id first.
-    pub(super) fn agents_on<'a>(
+    /// Every agent of the days held with the sums of its totals over these days (zeros where it was idle), the time of
+    /// its newest event in `last_at`. `wanted` sees the id first.
+    pub(super) fn agents_over<'a>(
+        &'a self,
+        (first, last): (i32, i32),
+        wanted: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = (&'a Arc<str>, AgentTotals)> + 'a {
+        let days: Vec<&Day> = self.days.iter().filter(|(day, _)| (first..=last).contains(day)).map(|(_, d)| d).collect();
+        self.agents.iter().enumerate().filter(move |(_, id)| wanted(id)).filter_map(move |(number, id)| {
+            let number = number as u32;
+            let mut totals = AgentTotals { day: last, last_at: self.last_at_of(number)?, ..AgentTotals::default() };
+            sum_of(&days, number).write_to(&mut totals);
+            Some((id, totals))
+        })
+    }
+
+    /// The sums of an agent's totals over these days, as [`Self::agents_over`] has them; `None` for an agent that no
+    /// day held has.
+    pub(super) fn over(&self, agent_id: &str, (first, last): (i32, i32)) -> Option<AgentTotals> {
+        let number = self.number_of(agent_id)?;
+        let days: Vec<&Day> = self.days.iter().filter(|(day, _)| (first..=last).contains(day)).map(|(_, d)| d).collect();
+        let mut totals = AgentTotals { day: last, last_at: self.last_at_of(number)?, ..AgentTotals::default() };
+        sum_of(&days, number).write_to(&mut totals);
+        Some(totals)
+    }
+
+    /// All events of an agent on each of these days, oldest first.
+    pub(super) fn calls_by_day(&self, agent_id: &str, days: RangeInclusive<i32>) -> Vec<i64> {
+        let number = self.number_of(agent_id);
+        let calls = |day| {
+            let day: &Day = self.days.get(&day)?;
+            Some(day.rows[day.index_of(number?)? as usize].counters.calls)
+        };
+        days.map(|day| calls(day).unwrap_or(0)).collect()
+    }
+
+    /// Every agent that `wanted` takes, with its totals of a day and of the day before, the time of its newest event in
+    /// the former's `last_at`.
+    pub(super) fn lately<'a>(
         &'a self,
         day: i32,
         wanted: impl Fn(&str) -> bool + 'a,
-    ) -> impl Iterator<Item = (&'a Arc<str>, AgentTotals)> + 'a {
+    ) -> impl Iterator<Item = (&'a Arc<str>, AgentTotals, AgentTotals)> + 'a {
+        let days = [day, day - 1].map(|day| self.days.get(&day));
         self.agents.iter().enumerate().filter(move |(_, id)| wanted(id)).filter_map(move |(number, id)| {
             let number = number as u32;
             let last_at = self.last_at_of(number)?;
-            let index = self.days.get(&day).and_then(|d| d.index_of(number));
-            let mut totals = index.map_or_else(|| AgentTotals { day, ..AgentTotals::default() }, |i| self.numbers_at(day, i));
-            totals.last_at = last_at;
-            Some((id, totals))
+            let [today, yesterday] = days.map(|day| {
+                let mut totals = AgentTotals::default();
+                sum_of(day.as_slice(), number).write_to(&mut totals);
+                totals
+            });
+            Some((id, AgentTotals { last_at, ..today }, yesterday))
         })
+    }
+
+    /// Number of agents with events on these days.
+    pub(super) fn active_on(&self, days: RangeInclusive<i32>) -> usize {
+        let days: Vec<&Day> = self.days.range(days).map(|(_, day)| day).collect();
+        let is_active = |number: &u32| days.iter().any(|d| d.index_of(*number).is_some_and(|i| d.rows[i as usize].counters.calls > 0));
+        (0..self.agents.len() as u32).filter(is_active).count()
     }
 
     /// Ids of every agent of the days held.
@@ -416,6 +463,19 @@ impl Counters {
             *mine = combine(*mine, theirs);
         }
     }
+}
+
+/// The sums of an agent's rows of these days.
+fn sum_of(days: &[&Day], number: u32) -> Counters {
+    let mut sum = Counters::default();
+    for day in days {
+        if let Some(index) = day.index_of(number) {
+            let counters = &day.rows[index as usize].counters;
+            sum.add(counters);
+            sum.latency_max_us = sum.latency_max_us.max(counters.latency_max_us);
+        }
+    }
+    sum
 }
 
 /// From the beginning of `day` to `at` (µs), in units of `unit_us`.

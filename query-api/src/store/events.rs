@@ -40,6 +40,8 @@ pub(crate) struct EventRange {
 pub(crate) struct EventFilter {
     pub(crate) message_type: Option<MessageType>,
     pub(crate) conversation_id: Option<String>,
+    /// Its `conversation_id`, or where it has none its `trace_id`.
+    pub(crate) thread_id: Option<String>,
     pub(crate) model: Option<String>,
     pub(crate) user_id: Option<String>,
     pub(crate) min_response_time_ms: Option<f64>,
@@ -55,7 +57,7 @@ pub(crate) struct EventPage {
 }
 
 /// The keys of an event's item.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EventKey {
     /// The table's partition key: the agent, or `agent~shard`.
     pub(crate) partition_key: String,
@@ -261,6 +263,8 @@ impl EventFilter {
         let is_text = |wanted: &Option<String>, text: &Option<String>| wanted.is_none() || wanted == text;
         self.message_type.is_none_or(|t| t == event.message_type)
             && is_text(&self.conversation_id, &event.conversation_id)
+            && (self.thread_id.is_none()
+                || self.thread_id == *event.conversation_id.as_ref().map_or(&event.trace_id, |_| &event.conversation_id))
             && is_text(&self.model, &event.model_used)
             && is_text(&self.user_id, &event.user_id)
             && self.min_response_time_ms.is_none_or(|min| event.response_time_ms.is_some_and(|ms| ms >= min))
@@ -281,6 +285,13 @@ impl EventFilter {
                 conditions.push(format!("#f{i} {compare} :f{i}"));
                 request = request.expression_attribute_names(format!("#f{i}"), name).expression_attribute_values(format!(":f{i}"), value);
             }
+        }
+        if let Some(thread) = &self.thread_id {
+            conditions.push("(#c = :c OR (attribute_not_exists(#c) AND #r = :c))".to_owned());
+            request = request
+                .expression_attribute_names("#c", CONVERSATION_ID)
+                .expression_attribute_names("#r", "trace_id")
+                .expression_attribute_values(":c", s(thread));
         }
         if conditions.is_empty() { request } else { request.filter_expression(conditions.join(" AND ")) }
     }
@@ -350,5 +361,10 @@ mod tests {
         event.response_time_ms = None;
         assert!(!filter.takes(&event));
         assert!(!EventFilter { model: Some("m".into()), ..EventFilter::default() }.takes(&event));
+        let thread = EventFilter { thread_id: Some("t".into()), ..EventFilter::default() };
+        event.trace_id = Some("t".into());
+        assert!(thread.takes(&event));
+        event.conversation_id = Some("c".into());
+        assert!(!thread.takes(&event), "its conversation names it, not its trace");
     }
 }

@@ -29,32 +29,79 @@ pub(crate) struct WatchedEvent<'a> {
     /// `<epoch>-<partition>-<offset>`: the event's own receipt.
     receipt: String,
     /// When the log took it.
+    #[schema(format = DateTime)]
     received_at: String,
+    /// The agent.
     agent_id: &'a str,
+    /// The event's id.
     event_id: &'a str,
+    /// When, by the client's clock, UTC.
+    #[schema(format = DateTime)]
     timestamp: String,
+    /// Its kind.
+    #[schema(value_type = crate::events::EventType)]
     message_type: &'a str,
+    /// The text.
+    #[schema(required)]
     content: Option<&'a str>,
-    #[schema(value_type = Option<Object>)]
+    /// The client's object.
+    #[schema(required, value_type = Option<Object>)]
     metadata: Option<&'a RawValue>,
+    /// What went wrong.
+    #[schema(required)]
     error_details: Option<&'a str>,
+    /// Response time, ms.
+    #[schema(required)]
     response_time_ms: Option<f64>,
+    /// Tokens.
+    #[schema(required)]
     token_count: Option<i64>,
+    /// Name of the model.
+    #[schema(required)]
     model_used: Option<&'a str>,
+    /// 1 to 5.
+    #[schema(required)]
     user_feedback: Option<f64>,
+    /// Who used the agent.
+    #[schema(required)]
     user_id: Option<&'a str>,
+    /// The client's session.
+    #[schema(required)]
     session_id: Option<&'a str>,
+    /// The conversation.
+    #[schema(required)]
     conversation_id: Option<&'a str>,
+    /// The trace.
+    #[schema(required)]
     trace_id: Option<&'a str>,
+    /// The span.
+    #[schema(required)]
     span_id: Option<&'a str>,
+    /// The span above.
+    #[schema(required)]
     parent_span_id: Option<&'a str>,
+    /// The tool called.
+    #[schema(required)]
     tool_name: Option<&'a str>,
+    /// Kind of the error.
+    #[schema(required)]
     error_type: Option<&'a str>,
+    /// Input tokens.
+    #[schema(required)]
     input_tokens: Option<i64>,
+    /// Output tokens.
+    #[schema(required)]
     output_tokens: Option<i64>,
+    /// Input tokens that came from a cache.
+    #[schema(required)]
     cached_input_tokens: Option<i64>,
+    /// Output tokens spent on reasoning.
+    #[schema(required)]
     reasoning_tokens: Option<i64>,
+    /// Cost, US dollars; null where it is unknown.
+    #[schema(required)]
     cost_usd: Option<f64>,
+    /// Whether the cost was priced from model and tokens.
     cost_estimated: bool,
     /// Names of the fields that were too long for a stream and were cut (or, `metadata`, left out).
     #[serde(skip_serializing_if = "Vec::is_empty")]

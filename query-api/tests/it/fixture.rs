@@ -80,7 +80,9 @@ impl Fixture {
             readiness: readiness.clone(),
             shutdown: shutdown.clone(),
         };
-        let api = QueryApi::start(options.config, parts).await.expect("the query API starts");
+        // Whether this machine has built the dashboard must make no difference.
+        let config = QueryConfig { serves_embedded: false, ..options.config };
+        let api = QueryApi::start(config, parts).await.expect("the query API starts");
         let router = api.router().merge(admin::router(readiness));
         let router = service_kit::http::layered(router, "query-api", &HttpConfig::default());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");

@@ -52,7 +52,7 @@ async fn what_was_accepted_before_a_kill_is_there_after_it() {
 #[tokio::test]
 async fn the_first_page_shows_the_curl_for_the_address_that_was_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path(), &[]).await;
+    let server = Server::start(dir.path(), &["--no-dashboard"]).await;
     let page = server.http.get(server.at("/")).send().await.unwrap();
     assert_eq!(page.status(), 200);
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
