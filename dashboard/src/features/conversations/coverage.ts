@@ -1,0 +1,37 @@
+/** What a list of conversations covers, said in words. Pure. */
+import type { ConversationsAnswer } from "@/api/generated.ts";
+import { formatInteger, formatTime, type Zone } from "@/lib/format.ts";
+
+/** How many are asked for at first, and at most. */
+export const FIRST_LIMIT = 200;
+export const MOST = 1_000;
+
+interface Covered {
+  answer: Pick<ConversationsAnswer, "items" | "has_more" | "scope">;
+  /** How many of them are of the agents that the page is about. */
+  shown: number;
+  /** Agents that the page is about, where they are several; else 0. */
+  agents: number;
+  isFiltered: boolean;
+  zone: Zone;
+}
+
+/** Sentences on what is listed, and on what is not. */
+export function coverageOf({ answer, shown, agents, isFiltered, zone }: Covered): string {
+  const { items, has_more: hasMore, scope } = answer;
+  const said: string[] = [];
+  const all =
+    agents > 0
+      ? `, those of the ${agents} agents chosen among the ${isFiltered ? "matching " : ""}newest ${formatInteger(items.length)} of all agents`
+      : "";
+  if (hasMore)
+    said.push(`${agents > 0 ? formatInteger(shown) : `The newest ${formatInteger(shown)}`}${all}; the range has older ones too.`);
+  else said.push(`All ${formatInteger(shown)} in this range.`);
+  if (scope && scope.agents < scope.of) {
+    said.push(
+      `Looked at the ${formatInteger(scope.agents)} agents seen most recently of ${formatInteger(scope.of)}; choose one to see all of its conversations.`,
+    );
+  }
+  if (scope?.complete_from) said.push(`Complete since ${formatTime(scope.complete_from, zone)}.`);
+  return said.join(" ");
+}
