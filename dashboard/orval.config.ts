@@ -11,6 +11,8 @@ export default defineConfig({
       target: "./src/api/generated.ts",
       client: "fetch",
       mode: "single",
+      // Ids of agents and events may contain a slash.
+      urlEncodeParameters: true,
       override: {
         mutator: { path: "./src/api/http.ts", name: "request" },
         fetch: { includeHttpResponseReturnType: false },

@@ -1549,7 +1549,7 @@ export const getGetAgentUrl = (agentId: string,
 
   const stringifiedParams = normalizedParams.toString();
 
-  return stringifiedParams.length > 0 ? `/api/v1/agents/${agentId}?${stringifiedParams}` : `/api/v1/agents/${agentId}`
+  return stringifiedParams.length > 0 ? `/api/v1/agents/${encodeURIComponent(String(agentId))}?${stringifiedParams}` : `/api/v1/agents/${encodeURIComponent(String(agentId))}`
 }
 
 /**
@@ -1577,7 +1577,7 @@ export const getGetEventUrl = (agentId: string,
 
 
 
-  return `/api/v1/agents/${agentId}/events/${timestamp}/${eventId}`
+  return `/api/v1/agents/${encodeURIComponent(String(agentId))}/events/${encodeURIComponent(String(timestamp))}/${encodeURIComponent(String(eventId))}`
 }
 
 /**
@@ -1611,7 +1611,7 @@ export const getGetAgentMetricsUrl = (agentId: string,
 
   const stringifiedParams = normalizedParams.toString();
 
-  return stringifiedParams.length > 0 ? `/api/v1/agents/${agentId}/metrics?${stringifiedParams}` : `/api/v1/agents/${agentId}/metrics`
+  return stringifiedParams.length > 0 ? `/api/v1/agents/${encodeURIComponent(String(agentId))}/metrics?${stringifiedParams}` : `/api/v1/agents/${encodeURIComponent(String(agentId))}/metrics`
 }
 
 /**
@@ -1677,7 +1677,7 @@ export const getGetConversationUrl = (conversationId: string,
 
   const stringifiedParams = normalizedParams.toString();
 
-  return stringifiedParams.length > 0 ? `/api/v1/conversations/${conversationId}?${stringifiedParams}` : `/api/v1/conversations/${conversationId}`
+  return stringifiedParams.length > 0 ? `/api/v1/conversations/${encodeURIComponent(String(conversationId))}?${stringifiedParams}` : `/api/v1/conversations/${encodeURIComponent(String(conversationId))}`
 }
 
 /**
@@ -1900,7 +1900,7 @@ export const getGetReceiptUrl = (receipt: string,
 
   const stringifiedParams = normalizedParams.toString();
 
-  return stringifiedParams.length > 0 ? `/api/v1/receipts/${receipt}?${stringifiedParams}` : `/api/v1/receipts/${receipt}`
+  return stringifiedParams.length > 0 ? `/api/v1/receipts/${encodeURIComponent(String(receipt))}?${stringifiedParams}` : `/api/v1/receipts/${encodeURIComponent(String(receipt))}`
 }
 
 /**
