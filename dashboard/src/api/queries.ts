@@ -1,8 +1,11 @@
 /** One `queryOptions` per question that the pages ask. How fresh each is kept while the page is live is said here. */
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import type { Zone } from "@/lib/format.ts";
+import { hourSpan } from "@/lib/heat.ts";
 import {
   dayParameters,
   type Interval,
+  isoTime,
   type Range,
   rangeKey,
   type Span,
@@ -33,9 +36,10 @@ import { API_BASE, ApiError } from "./http.ts";
 
 /**
  * How soon after a change a question is asked again: `fast` within half a second (what a viewer looks at first), `slow` within
- * three. Without it, and for ranges that have ended, only when it is opened again.
+ * three, `rare` within thirty (large answers that change little). Without it, and for ranges that have ended, only when it is
+ * opened again.
  */
-export type Refresh = "fast" | "slow";
+export type Refresh = "fast" | "slow" | "rare";
 
 declare module "@tanstack/react-query" {
   interface Register {
@@ -122,8 +126,36 @@ export const agentsQuery = ({ range, limit = 100, ...question }: AgentsQuestion)
 export const agentQuery = (agentId: string) =>
   queryOptions({
     queryKey: ["agent", agentId],
-    queryFn: ({ signal }) => getAgent(agentId, { signal }),
+    queryFn: ({ signal }) => getAgent(agentId, {}, { signal }),
     meta: { refresh: "fast" },
+  });
+
+/** Agents by their ids, with their numbers of the UTC days that the range touches; those never seen are left out. */
+export const chosenAgentsQuery = (agentIds: Agents, range: Range) =>
+  queryOptions({
+    queryKey: ["chosen-agents", agentIds, rangeKey(range)],
+    queryFn: ({ signal }) => {
+      const days = dayParameters(spanOf(range, Date.now()));
+      const unlessUnknown = (error: unknown) => {
+        if (error instanceof ApiError && error.status === 404) return undefined;
+        throw error;
+      };
+      return Promise.all(agentIds.map((id) => getAgent(id, days, { signal }).catch(unlessUnknown)));
+    },
+    select: (answers) => answers.filter((answer) => answer !== undefined),
+    meta: { refresh: "slow" },
+  });
+
+/** One agent's numbers hour by hour, over whole days of the zone; see `hourSpan`. */
+export const hoursQuery = (agentId: string, range: Range, zone: Zone) =>
+  queryOptions({
+    queryKey: ["hours", agentId, rangeKey(range), zone],
+    queryFn: async ({ signal }) => {
+      const now = Date.now();
+      const { start, end } = hourSpan(spanOf(range, now), now, zone);
+      return getSeries({ agents: agentId, interval: "hour", start_date: isoTime(start), end_date: isoTime(end) }, { signal });
+    },
+    meta: live(range, "rare"),
   });
 
 export type EventsQuestion = Omit<ListEventsParams, "start_date" | "end_date" | "cursor">;
@@ -140,6 +172,18 @@ export const eventsQuery = (question: EventsQuestion, range?: Range) =>
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.next_key ?? undefined,
     meta: range ? live(range, "slow") : {},
+  });
+
+/**
+ * One page of raw events between fixed times, for a page that keeps its rows itself. The times must stay the same from page to
+ * page: a cursor is good for the question that it came with and no other.
+ */
+export const eventsPageQuery = (question: ListEventsParams) =>
+  queryOptions({
+    queryKey: ["events-page", question],
+    queryFn: ({ signal }) => listEvents(question, { signal }),
+    staleTime: 0,
+    gcTime: 0,
   });
 
 export const eventQuery = (agentId: string, timestamp: string, eventId: string) =>

@@ -7,7 +7,7 @@ import { liveClient } from "@/lib/live.ts";
 import { throttle } from "@/lib/throttle.ts";
 
 /** How soon a question is asked again after a change, ms. */
-const REFRESH_MS: Record<Refresh, number> = { fast: 500, slow: 3_000 };
+const REFRESH_MS: Record<Refresh, number> = { fast: 500, slow: 3_000, rare: 30_000 };
 
 /** Whoever was signed out meanwhile is asked to sign in again. */
 const onError = (error: Error) => {
@@ -37,7 +37,7 @@ function refresh(kind: Refresh): void {
 
 export function Providers({ children }: { children: ReactNode }) {
   useEffect(() => {
-    const kinds = (["fast", "slow"] as const).map((kind) => throttle(() => refresh(kind), REFRESH_MS[kind]));
+    const kinds = (["fast", "slow", "rare"] as const).map((kind) => throttle(() => refresh(kind), REFRESH_MS[kind]));
     const stopListening = liveClient.onChange(() => {
       for (const kind of kinds) kind.call();
     });

@@ -70,7 +70,7 @@ async function drawn(
   context.font = `12px ${font}`;
   let x = PADDING;
   for (const { label, color: swatch } of legend) {
-    context.fillStyle = swatch.startsWith("var(") ? color(swatch.slice(4, -1)) : swatch;
+    context.fillStyle = resolved(swatch);
     context.fillRect(x, PADDING + 26, 10, 10);
     context.fillStyle = color("--muted-foreground");
     context.fillText(label, x + 15, PADDING + 35);
@@ -80,4 +80,13 @@ async function drawn(
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
   if (!blob) throw new Error("this browser cannot write PNG");
   return blob;
+}
+
+/** A colour as a canvas takes it, whichever variables of the style sheet it is made of. */
+function resolved(color: string): string {
+  const probe = document.body.appendChild(document.createElement("span"));
+  probe.style.color = color;
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
 }

@@ -62,7 +62,7 @@ function formatMs(ms: number): string {
   if (size < 1) return `${trim(ms.toFixed(2))} ms`;
   if (size < 9.95) return `${trim(ms.toFixed(1))} ms`;
   if (size < 999.5) return `${Math.round(ms)} ms`;
-  if (size < 59_950) return `${trim((ms / 1000).toFixed(size < 9_995 ? 2 : 1))} s`;
+  if (size < 119_500) return `${trim((ms / 1000).toFixed(size < 9_995 ? 2 : 1))} s`;
   return formatDuration(ms / 1000);
 }
 
@@ -159,11 +159,12 @@ function formatter(zone: Zone, options: Intl.DateTimeFormatOptions): Intl.DateTi
 }
 
 /** How much of a time is shown. */
-export type Precision = "day" | "hour" | "minute" | "second" | "ms" | "clock" | "clock-second";
+export type Precision = "day" | "weekday" | "hour" | "minute" | "second" | "ms" | "clock" | "clock-second";
 
 const DAY: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
 const PRECISIONS: Record<Precision, Intl.DateTimeFormatOptions> = {
   day: DAY,
+  weekday: { weekday: "short", ...DAY },
   hour: { ...DAY, hour: "2-digit", minute: "2-digit" },
   minute: { ...DAY, hour: "2-digit", minute: "2-digit" },
   second: { ...DAY, hour: "2-digit", minute: "2-digit", second: "2-digit" },

@@ -5,6 +5,7 @@ import { BarList } from "@/components/bar-list.tsx";
 import { NoData } from "@/components/no-data.tsx";
 import { Panel } from "@/components/panel.tsx";
 import { useCommon } from "@/lib/common.ts";
+import { filterTerm } from "@/lib/filter-term.ts";
 
 /** Calls, tokens and cost of each model; a click shows its events. Of all agents where none is named. */
 export function ModelsPanel({ agents }: { agents: readonly string[] }) {
@@ -14,7 +15,7 @@ export function ModelsPanel({ agents }: { agents: readonly string[] }) {
   const pick = (model: string) =>
     void navigate({
       to: "/events",
-      search: { filter: `model:${model}`, agents: agents.length > 0 ? agents : undefined } as never,
+      search: { filter: filterTerm("model", model), agents: agents.length > 0 ? agents : undefined } as never,
     });
   return (
     <Panel

@@ -1,7 +1,8 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 import { agentsQuery } from "@/api/queries.ts";
-import { AgentTable, agentsTable } from "@/components/agent-table.tsx";
+import { agentsTable } from "@/components/agent-columns.ts";
+import { AgentTable } from "@/components/agent-table.tsx";
 import { Panel } from "@/components/panel.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { daysText } from "@/lib/days.ts";
