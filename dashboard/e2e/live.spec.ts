@@ -2,8 +2,14 @@
 import { expect, test } from "./fixtures.ts";
 import { Server } from "./server.ts";
 
-const event = (agent: string, type = "user_message") => ({ agent_id: agent, message_type: type, timestamp: new Date().toISOString(), content: `said ${Math.random()}` });
-const exact = (page: import("@playwright/test").Page, title: string) => page.getByRole("region", { name: title, exact: true }).locator("p").first();
+const event = (agent: string, type = "user_message") => ({
+  agent_id: agent,
+  message_type: type,
+  timestamp: new Date().toISOString(),
+  content: `said ${Math.random()}`,
+});
+const exact = (page: import("@playwright/test").Page, title: string) =>
+  page.getByRole("region", { name: title, exact: true }).locator("p").first();
 
 test("a posted event is shown without a reload", async ({ fleet, open, page }) => {
   await open("/");

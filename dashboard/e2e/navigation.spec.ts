@@ -2,7 +2,11 @@
 import { expect, test } from "./fixtures.ts";
 import { firstAgent } from "./pages.ts";
 
-test("the scope and the range are in the URL, go along to other pages, and the back button undoes them", async ({ page, open, fleet }) => {
+test("the scope and the range are in the URL, go along to other pages, and the back button undoes them", async ({
+  page,
+  open,
+  fleet,
+}) => {
   const agent = firstAgent(fleet.ledger);
   await open("/");
   await page.getByRole("button", { name: "Time range: Last 24 hours" }).click();

@@ -56,7 +56,7 @@ test("the overview shows the ledger's figures of whole days", async ({ fleet, op
   const { kpis } = await server.json<KpisAnswer>(`/api/v1/dashboard/kpis?start_date=${from}&end_date=${to}`);
   const kpi = (id: string) => kpis.find((each) => each.id === id);
   await expect(figure("Cost")).toHaveText(formatNumber(kpi("cost")?.value, "usd"));
-  await expect(figure("p95 response time")).toHaveText(formatNumber(kpi("p95_response_time")?.value, "ms"));
+  await expect(figure("p95 latency")).toHaveText(formatNumber(kpi("p95_response_time")?.value, "ms"));
   await expect(figure("Users")).toHaveText(formatNumber(kpi("unique_users")?.value));
   await expect(figure("Feedback")).toHaveText(formatNumber(kpi("feedback")?.value, "points"));
 });

@@ -9,7 +9,13 @@ test("a panel whose question fails says what, and which request, and can be trie
           status: 503,
           contentType: "application/problem+json",
           headers: { "x-request-id": "r-1" },
-          body: JSON.stringify({ type: "about:blank", title: "Service Unavailable", status: 503, detail: "the store is away", request_id: "r-1" }),
+          body: JSON.stringify({
+            type: "about:blank",
+            title: "Service Unavailable",
+            status: 503,
+            detail: "the store is away",
+            request_id: "r-1",
+          }),
         })
       : route.continue(),
   );

@@ -46,7 +46,12 @@ export function KpiCard({ title, kpi, trend, link }: KpiCardProps) {
 }
 
 function Change({ kpi }: { kpi: Kpi }) {
-  if (!kpi.hasData || kpi.previous === null) return <span className="text-2xs text-muted-foreground">no earlier value</span>;
+  if (!kpi.hasData || kpi.previous === null)
+    return (
+      <span className="text-2xs text-muted-foreground" title="Not known for the range before">
+        –
+      </span>
+    );
   const isFlat = Math.abs(kpi.change) < NOTABLE;
   const isUp = kpi.change >= 0;
   const isGood = kpi.desired === "neutral" || isFlat ? null : (kpi.desired === "increase") === isUp;

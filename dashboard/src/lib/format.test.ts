@@ -19,14 +19,14 @@ test("dollars show what is left of a cent", () => {
 });
 
 test("response times go from milliseconds to minutes", () => {
-  expect([0, 0.25, 7.25, 840.4, 1_000, 12_340, 59_990, 250_000].map((n) => formatNumber(n, "ms"))).toEqual([
+  expect([0, 0.25, 7.25, 840.4, 1_000, 12_340, 75_000, 250_000].map((n) => formatNumber(n, "ms"))).toEqual([
     "0 ms",
     "0.25 ms",
     "7.3 ms",
     "840 ms",
     "1 s",
     "12.3 s",
-    "1 min",
+    "75 s",
     "4 min 10 s",
   ]);
 });

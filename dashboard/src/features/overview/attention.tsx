@@ -30,7 +30,7 @@ export function Attention() {
         ))}
       </ul>
       {page.items.length > 0 && (
-        <ul className="flex flex-wrap items-center gap-x-4 gap-y-1">
+        <ul className="flex min-w-0 flex-wrap items-center gap-x-4 gap-y-1">
           {page.items.map((agent) => (
             <Troubled key={agent.agent_id} agent={agent} />
           ))}
@@ -49,7 +49,7 @@ export function Attention() {
 
 function Troubled({ agent }: { agent: AgentSummary }) {
   return (
-    <li className="flex min-w-0 items-center gap-1.5">
+    <li className="flex min-w-0 max-w-full items-center gap-1.5">
       <Status status={agent.status} />
       <Link to="/agents/$agentId" params={{ agentId: agent.agent_id }} className="link truncate font-medium">
         {agent.agent_id}

@@ -11,7 +11,7 @@ const FIGURES: readonly Figure[] = [
   { id: "error_rate", title: "Error rate", trend: (p) => (p.messages > 0 ? p.error_rate : null), link: { to: "/errors" } },
   {
     id: "p95_response_time",
-    title: "p95 response time",
+    title: "p95 latency",
     trend: (p) => p.p95_response_time_ms ?? p.average_response_time_ms,
     link: (value) => events(`ms>${Math.floor(value)}`),
   },
