@@ -1,5 +1,5 @@
 /** What surrounds all pages: the cache of answers and the stream that says when to ask again. */
-import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { MutationCache, type Query, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { type ReactNode, useEffect } from "react";
 import { ApiError } from "@/api/http.ts";
 import { type Refresh, sessionQuery } from "@/api/queries.ts";
@@ -30,14 +30,21 @@ export const queryClient: QueryClient = new QueryClient({
   },
 });
 
-function refresh(kind: Refresh): void {
-  // A question under way is not asked again: a slow server must not be asked faster than it answers.
-  void queryClient.invalidateQueries({ predicate: (query) => query.meta?.refresh === kind }, { cancelRefetch: false });
+/** Asks again; answers whether some questions were under way, and so may miss the change that this is about. */
+function refresh(kind: Refresh): boolean {
+  const predicate = (query: Query) => query.meta?.refresh === kind;
+  const isBusy = queryClient.isFetching({ predicate }) > 0;
+  // A question under way is not asked twice: a slow server must not be asked faster than it answers.
+  void queryClient.invalidateQueries({ predicate }, { cancelRefetch: false });
+  return isBusy;
 }
 
 export function Providers({ children }: { children: ReactNode }) {
   useEffect(() => {
-    const kinds = (["fast", "slow", "rare"] as const).map((kind) => throttle(() => refresh(kind), REFRESH_MS[kind]));
+    const kinds = (["fast", "slow", "rare"] as const).map((kind) => {
+      const turns = throttle(() => refresh(kind) && turns.call(), REFRESH_MS[kind]);
+      return turns;
+    });
     const stopListening = liveClient.onChange(() => {
       for (const kind of kinds) kind.call();
     });

@@ -67,7 +67,7 @@ const conversations = createRoute({
 const conversation = createRoute({
   getParentRoute: () => root,
   path: "/conversations/$conversationId",
-  validateSearch: texts("agent"),
+  validateSearch: texts("agent", "event"),
   component: lazyRouteComponent(() => import("@/features/conversations/conversation.tsx"), "Conversation"),
 });
 

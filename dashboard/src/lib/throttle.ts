@@ -1,5 +1,5 @@
 /** Runs `work` at once and then at most once per `ms`; a call in between is made up for at the end. */
-export function throttle(work: () => void, ms: number): { call: () => void; cancel: () => void } {
+export function throttle(work: () => unknown, ms: number): { call: () => void; cancel: () => void } {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let isDue = false;
   const turn = () => {

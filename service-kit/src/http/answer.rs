@@ -27,10 +27,14 @@ pub(super) async fn finish(response: Response, request_id: &str) -> Response {
         (REFERRER_POLICY, "no-referrer"),
         (X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (CONTENT_SECURITY_POLICY, if is_html { HTML_CSP } else { API_CSP }),
     ];
     for (name, value) in fixed {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    // A 304 has no type, and a browser puts its headers over those that it kept (RFC 9111, 4.3.4): a page would lose its policy.
+    if status != StatusCode::NOT_MODIFIED {
+        let policy = if is_html { HTML_CSP } else { API_CSP };
+        headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     }
     response
 }

@@ -29,6 +29,7 @@ fn routes() -> Router {
         .route("/typed", get(|Query(query): Query<HashMap<String, u32>>| async move { format!("{}", query.len()) }))
         .route("/id", get(|request: Request| async move { request_id(request.extensions()).unwrap_or_default().to_owned() }))
         .route("/trace", get(|headers: HeaderMap| async move { service_kit::telemetry::traceparent(&headers).unwrap_or_default() }))
+        .route("/unchanged", get(|| async { axum::http::StatusCode::NOT_MODIFIED }))
         .route("/page", get(|| async { axum::response::Html("<p>hello</p>") }))
         .route(
             "/panic",
@@ -188,6 +189,10 @@ async fn pages_and_answers_have_their_policies() {
     let api = get_path(&server, "/hello").await;
     assert!(api.headers()["content-security-policy"].to_str().expect("text").contains("default-src 'none'"));
     assert_eq!(api.headers()["referrer-policy"], "no-referrer");
+    // A browser would put the policy of a 304 over that of the page which it kept.
+    let unchanged = get_path(&server, "/unchanged").await;
+    assert_eq!(unchanged.status(), 304);
+    assert!(!unchanged.headers().contains_key("content-security-policy"));
 }
 
 #[tokio::test]

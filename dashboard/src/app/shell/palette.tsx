@@ -46,12 +46,21 @@ export default function Palette({ onDone }: { onDone: () => void }) {
   ];
   const words = search.toLowerCase().split(/\s+/);
   const matching = actions.filter((action) => words.every((word) => action.text.toLowerCase().includes(word)));
+  // What is found changes while one types; the first of it is what Enter means.
+  const found = agents.data?.pages[0]?.items ?? [];
+  const first = isReceipt ? "receipt" : found[0] ? `agent ${found[0].agent_id}` : (matching[0]?.text ?? "");
+  const [chosen, setChosen] = useState(first);
+  const [firstBefore, setFirstBefore] = useState(first);
+  if (first !== firstBefore) {
+    setFirstBefore(first);
+    setChosen(first);
+  }
   const pick = (run: () => void) => () => {
     onDone();
     run();
   };
   return (
-    <Command shouldFilter={false} label="Search and commands" loop className="flex min-h-80 flex-col">
+    <Command value={chosen} onValueChange={setChosen} shouldFilter={false} label="Search and commands" loop className="flex min-h-80 flex-col">
       <Command.Input
         autoFocus
         value={text}
@@ -67,7 +76,7 @@ export default function Palette({ onDone }: { onDone: () => void }) {
           </Entry>
         )}
         <Command.Group heading="Agents" className={GROUP}>
-          {agents.data?.pages[0]?.items.map((agent) => (
+          {found.map((agent) => (
             <Entry
               key={agent.agent_id}
               value={`agent ${agent.agent_id}`}
