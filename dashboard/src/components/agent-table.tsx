@@ -22,7 +22,12 @@ const SHOWN = {
   medium: "hidden @[46rem]:table-cell",
   wide: "hidden @5xl:table-cell",
 } as const;
-const WIDTHS: Record<string, string> = { total_messages: "w-20", total_errors: "w-18", cost_usd: "w-19" };
+const WIDTHS: Record<string, string> = {
+  total_messages: "w-20",
+  total_errors: "w-18",
+  error_rate: "w-20 @md:w-21",
+  cost_usd: "w-19",
+};
 
 /** The part of a longer list that is drawn, and the room for what is not. */
 export interface AgentSlice {
@@ -70,7 +75,7 @@ export function AgentTable({ agents, slice, sort, onSort, onScope }: AgentTableP
               14 days
             </th>
             <SortHead {...head} name="last_seen" title="Last seen" className={cn("w-22", SHOWN.small)} />
-            <td className="w-7" />
+            <td className={cn("w-7", SHOWN.narrow)} />
           </tr>
         </thead>
         <tbody>
@@ -130,7 +135,7 @@ const AgentRow = memo(function AgentRow({ agent, index, onScope }: AgentRowProps
       <td className={cn("truncate px-2 text-right text-muted-foreground", SHOWN.small)}>
         <Ago time={agent.last_seen} />
       </td>
-      <td className="text-right">
+      <td className={cn("text-right", SHOWN.narrow)}>
         <Tooltip text="Only this agent">
           <Button variant="ghost" size="small-icon" aria-label={`Only ${agent.agent_id}`} onClick={() => onScope(agent.agent_id)}>
             <Filter />
