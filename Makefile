@@ -15,7 +15,8 @@ BINARIES := -p agent-tally -p ingest-gateway -p aggregator -p query-api
 LISTEN ?= 127.0.0.1:8001
 DATA ?= ./data
 DEMO_DATA ?= ./data-demo
-DEMO_ARGS ?=
+# So many that the last hour looks like those before it, and something happens every other second.
+DEMO_ARGS ?= --events-per-day 1000 --rate 0.6 --duration 24h
 TEST_ARGS ?=
 E2E_ARGS ?=
 MEASURE_ARGS ?=
