@@ -1,9 +1,11 @@
 import { Link } from "@tanstack/react-router";
 import type { Conversation } from "@/api/generated.ts";
+import { titleOf } from "./title.ts";
 
 /** A conversation by what was said first; it covers the row or card that it is in. */
 export function ConversationLink({ conversation, index }: { conversation: Conversation; index: number }) {
-  const { id, agent_id, title } = conversation;
+  const { id, agent_id } = conversation;
+  const title = titleOf(conversation);
   return (
     <Link
       to="/conversations/$conversationId"

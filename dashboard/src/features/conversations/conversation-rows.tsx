@@ -74,12 +74,12 @@ export function ConversationRows({ rows, area, isNarrow }: RowsProps) {
       <thead className="sticky top-0 z-10 bg-card text-muted-foreground text-xs">
         <tr aria-rowindex={1}>
           <Head title="Conversation" className="text-left" />
-          <Head title="Agent" className="w-36 text-left" />
-          <Head title="Status" className="w-28 text-left" />
+          <Head title="Agent" className="w-32 text-left" />
+          <Head title="Status" className="w-26 text-left" />
           {COLUMNS.map(({ title, width }) => (
             <Head key={title} title={title} className={cn("text-right", width)} />
           ))}
-          <Head title="Models" className="hidden w-44 text-left xl:table-cell" />
+          <Head title="Models" className="hidden w-36 text-left xl:table-cell" />
         </tr>
       </thead>
       <tbody>
@@ -94,19 +94,19 @@ export function ConversationRows({ rows, area, isNarrow }: RowsProps) {
 }
 
 const COLUMNS = [
-  { title: "Started", width: "w-24" },
-  { title: "Duration", width: "w-24" },
-  { title: "Messages", width: "w-20" },
-  { title: "Events", width: "w-16 hidden xl:table-cell" },
-  { title: "Errors", width: "w-16" },
-  { title: "Tools", width: "w-16 hidden lg:table-cell" },
-  { title: "Tokens", width: "w-20 hidden lg:table-cell" },
+  { title: "Started", width: "w-20" },
+  { title: "Duration", width: "w-22" },
+  { title: "Messages", width: "w-18" },
+  { title: "Events", width: "w-15 hidden 2xl:table-cell" },
+  { title: "Errors", width: "w-14" },
+  { title: "Tools", width: "w-13 hidden lg:table-cell" },
+  { title: "Tokens", width: "w-16 hidden lg:table-cell" },
   { title: "Cost", width: "w-20" },
 ] as const;
 
 function Head({ title, className }: { title: string; className?: string }) {
   return (
-    <th scope="col" className={cn("h-6.5 px-2 py-1 font-normal first:pl-1", className)}>
+    <th scope="col" className={cn("h-6.5 px-1.5 py-1 font-normal first:pl-1", className)}>
       {title}
     </th>
   );
@@ -129,10 +129,10 @@ interface RowProps {
 function Row({ conversation: c, index }: RowProps) {
   return (
     <tr aria-rowindex={index + 2} className="group relative h-[34px] border-t hover:bg-muted/60">
-      <th scope="row" className="px-2 text-left first:pl-1">
+      <th scope="row" className="px-1.5 text-left first:pl-1">
         <ConversationLink conversation={c} index={index} />
       </th>
-      <td className="px-2">
+      <td className="px-1.5">
         <Link
           to="/agents/$agentId"
           params={{ agentId: c.agent_id }}
@@ -143,36 +143,45 @@ function Row({ conversation: c, index }: RowProps) {
           {c.agent_id}
         </Link>
       </td>
-      <td className="px-2">
+      <td className="px-1.5">
         <ConversationStatus status={c.status} />
       </td>
-      <td className="px-2 text-right text-muted-foreground">
+      <td className="px-1.5 text-right text-muted-foreground">
         <Ago time={c.startedAt} className="relative z-[1]" />
       </td>
-      <td className="whitespace-nowrap px-2 text-right">{formatDuration(c.duration)}</td>
-      <td className="px-2 text-right">
-        <Value value={c.userMessages} />
+      <td className="whitespace-nowrap px-1.5 text-right">{formatDuration(c.duration)}</td>
+      <td className="px-1.5 text-right">
+        <Count value={c.userMessages} />
       </td>
-      <td className="hidden px-2 text-right xl:table-cell">
+      <td className="hidden px-1.5 text-right 2xl:table-cell">
         <AtLeast value={c.messageCount} isComplete={c.isComplete} />
       </td>
-      <td className={cn("px-2 text-right", c.errorCount > 0 ? "font-medium text-bad" : "text-muted-foreground")}>
-        <Value value={c.errorCount} />
+      <td className={cn("px-1.5 text-right", c.errorCount > 0 && "font-medium text-bad")}>
+        <Count value={c.errorCount} />
       </td>
-      <td className="hidden px-2 text-right lg:table-cell">
-        <Value value={c.toolCalls} />
+      <td className="hidden px-1.5 text-right lg:table-cell">
+        <Count value={c.toolCalls} />
       </td>
-      <td className="hidden px-2 text-right lg:table-cell">
-        <Value value={c.tokens} />
+      <td className="hidden px-1.5 text-right lg:table-cell">
+        <Count value={c.tokens} />
       </td>
-      <td className="px-2 text-right">
+      <td className="px-1.5 text-right">
         <Value value={c.costUsd} unit="usd" className="relative z-[1]" />
       </td>
-      <td className="hidden truncate px-2 text-muted-foreground text-xs xl:table-cell" title={c.models?.join(", ")}>
+      <td className="hidden truncate px-1.5 text-muted-foreground text-xs xl:table-cell" title={c.models?.join(", ")}>
         {c.models?.join(", ")}
       </td>
     </tr>
   );
+}
+
+function counted(count: number, what: string): string {
+  return `${formatNumber(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
+/** Nothing is to catch the eye where nothing was counted. */
+function Count({ value }: { value: number }) {
+  return <Value value={value} className={cn(value === 0 && "text-muted-foreground/70")} />;
 }
 
 /** A count that may be larger where not all events were read. */
@@ -200,11 +209,9 @@ function Card({ conversation: c, index }: RowProps) {
       </span>
       <span className="flex flex-wrap gap-x-3 overflow-hidden text-muted-foreground text-xs">
         <span>{formatDuration(c.duration)}</span>
-        <span>{formatNumber(c.userMessages)} messages</span>
-        {c.errorCount > 0 && (
-          <span className="font-medium text-bad">{c.errorCount === 1 ? "1 error" : `${formatNumber(c.errorCount)} errors`}</span>
-        )}
-        <span>{formatNumber(c.tokens)} tokens</span>
+        <span>{counted(c.userMessages, "message")}</span>
+        {c.errorCount > 0 && <span className="font-medium text-bad">{counted(c.errorCount, "error")}</span>}
+        {c.tokens > 0 && <span>{counted(c.tokens, "token")}</span>}
         {c.costUsd !== null && <span>{formatNumber(c.costUsd, "usd")}</span>}
       </span>
     </li>

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Event } from "@/api/generated.ts";
-import { isLong, rowsOf, totalsOf } from "./timeline.ts";
+import { isLong, rowsOf, totalsOf } from "./timeline-rows.ts";
 
 const START = Date.parse("2026-11-26T10:00:00Z");
 
