@@ -74,7 +74,7 @@ export function AgentTable({ agents, slice, sort, onSort, onScope }: AgentTableP
             <th scope="col" className={cn("w-22 px-2 py-1 text-right font-normal text-muted-foreground", SHOWN.wide)}>
               14 days
             </th>
-            <SortHead {...head} name="last_seen" title="Last seen" className={cn("w-22", SHOWN.small)} />
+            <SortHead {...head} name="last_seen" title="Last seen" className={cn("w-24", SHOWN.small)} />
             <td className={cn("w-7", SHOWN.narrow)} />
           </tr>
         </thead>

@@ -22,7 +22,7 @@ export function BarList({ label, nameTitle, columns, rows, onPick }: BarListProp
               {nameTitle}
             </th>
             {columns.map((column) => (
-              <th key={column.title} scope="col" className="py-1 pl-3 text-right font-normal">
+              <th key={column.title} scope="col" className="whitespace-nowrap py-1 pl-3 text-right font-normal">
                 {column.title}
               </th>
             ))}

@@ -27,7 +27,7 @@ export function HeatLegend({ scale, unit, nothing }: HeatLegendProps) {
     <div className="mt-1.5 flex flex-wrap items-start gap-x-5 gap-y-1 text-2xs text-muted-foreground">
       <ol aria-label="Colours" className="flex">
         {[0, ...scale].map((from, step) => (
-          <li key={from} className="w-11">
+          <li key={from} className="w-12">
             <span aria-hidden className="mr-px block h-2 rounded-xs" style={{ background: heatColor(step) }} />
             <span className="sr-only">from </span>
             <span title={formatExact(from, unit)}>{formatNumber(from, unit)}</span>

@@ -122,9 +122,9 @@ export function TimeChart({ label, points, series, unit, interval, zone, onZoom,
             tickLine={false}
             axisLine={false}
             width={54}
-            tickCount={4}
+            tickCount={unit === "points" ? 6 : 4}
             allowDecimals={unit !== "count"}
-            domain={[0, "auto"]}
+            domain={[0, unit === "points" ? 5 : "auto"]}
           />
           <Tooltip
             isAnimationActive={false}
