@@ -8,6 +8,8 @@ const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 export default mergeConfig(
   viteConfig,
   defineConfig({
+    // Beside that of a dev server, which may be running.
+    cacheDir: "node_modules/.vitest",
     // Found while tests run, they would make the browser load the page anew.
     optimizeDeps: {
       include: [
