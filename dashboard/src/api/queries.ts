@@ -92,7 +92,7 @@ export const previousSeriesQuery = (agents: Agents, range: Range) =>
           {
             agents: list(agents),
             interval: span.interval,
-            ...spanParameters({ ...span, start: span.start - length, end: span.start - 1 }),
+            ...spanParameters({ ...span, start: span.start - length, end: span.start }),
           },
           { signal },
         );

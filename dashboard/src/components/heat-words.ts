@@ -1,11 +1,11 @@
 /** What a heatmap shows, in words. Pure. */
-import { formatExact, formatNumber, formatTime } from "@/lib/format.ts";
+import { formatExact, formatTime } from "@/lib/format.ts";
 import { HOUR } from "@/lib/range.ts";
 import type { HeatmapProps } from "./heatmap.tsx";
 
 type Said = Pick<HeatmapProps, "days" | "unit" | "zone" | "valueTitle" | "countTitle">;
 
-/** `Thu 26 Nov, 10:00–11:00` and `p95 842 ms of 12 response times`. */
+/** `Thu 26 Nov, 10:00–11:00` and `p95 842.5 ms of 12 response times`. */
 export function cellWords(said: Said, row: number, column: number): { when: string; what: string } | null {
   const { days, unit, zone, valueTitle, countTitle } = said;
   const day = days[row];
@@ -17,7 +17,7 @@ export function cellWords(said: Said, row: number, column: number): { when: stri
   if (!first || !last)
     return { when: clock, what: cell.isSkipped ? "no such hour: the clocks went forward" : "not in the range" };
   const values = cell.hours.map(({ value, count }) =>
-    value === null ? `no ${countTitle}` : `${valueTitle} ${formatNumber(value, unit)} of ${formatExact(count)} ${countTitle}`,
+    value === null ? `no ${countTitle}` : `${valueTitle} ${formatExact(value, unit)} of ${formatExact(count)} ${countTitle}`,
   );
   return {
     when: `${date}, ${formatTime(first.t, zone, "clock")}–${formatTime(last.t + HOUR, zone, "clock")}`,

@@ -16,6 +16,8 @@ export interface HeatmapProps {
   valueTitle: string;
   /** What a value is made of: `response times`. */
   countTitle: string;
+  /** The hours that the page is about, where it is about some of them: from when to when. */
+  selected?: { from: number; to: number };
   /** Given when the hour that was clicked begins and ends. */
   onPick?: (from: number, to: number) => void;
 }
@@ -45,7 +47,7 @@ const MOVES: Record<string, readonly [down: number, across: number]> = {
 };
 
 export function Heatmap(props: HeatmapProps) {
-  const { label, days, scale, unit, zone, onPick } = props;
+  const { label, days, scale, unit, zone, selected, onPick } = props;
   const frame = useRef<HTMLDivElement>(null);
   const { width, height } = useSize(frame);
   const [pointed, setPointed] = useState<Place | null>(null);
@@ -117,6 +119,17 @@ export function Heatmap(props: HeatmapProps) {
           }}
         >
           {width > 0 && <Cells days={days} scale={scale} zone={zone} layout={layout} />}
+          {selected &&
+            placesOf(days, selected).map((place) => (
+              <rect
+                key={`${place.row} ${place.column}`}
+                {...boxOf(place, layout)}
+                rx={2}
+                fill="none"
+                stroke="var(--foreground)"
+                strokeDasharray="3 2"
+              />
+            ))}
           {active && <rect {...boxOf(active, layout)} rx={2} fill="none" stroke="var(--foreground)" strokeWidth={1.5} />}
         </svg>
         {active && words && (
@@ -200,6 +213,12 @@ function hoverStyle(place: Place, layout: Layout, width: number) {
   const box = boxOf(place, layout);
   const left = Math.min(Math.max(0, box.x + box.width / 2 - HOVER_PX / 2), Math.max(0, width - HOVER_PX));
   return { left, width: HOVER_PX, top: place.row < 3 ? box.y + box.height + 6 : box.y - 6 };
+}
+
+function placesOf(days: readonly HeatDay[], { from, to }: { from: number; to: number }): Place[] {
+  return days.flatMap((day, row) =>
+    day.cells.flatMap((cell, column) => (cell.hours.some(({ t }) => t < to && t + HOUR > from) ? [{ row, column }] : [])),
+  );
 }
 
 /** The newest hour with a value: where the keyboard begins. */

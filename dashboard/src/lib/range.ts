@@ -69,10 +69,10 @@ export function isoDay(time: number): string {
   return isoTime(time).slice(0, 10);
 }
 
-/** Start and end as the API's parameters. */
+/** First and last moment as the API's series take them: both belong to the range. */
 export function spanParameters(span: Span): { start_date: string; end_date: string } {
-  if (span.interval === "day") return { start_date: isoDay(span.start), end_date: isoDay(span.end) };
-  return { start_date: isoTime(span.start), end_date: isoTime(span.end) };
+  if (span.interval === "day") return dayParameters(span);
+  return { start_date: isoTime(span.start), end_date: isoTime(span.end - 1) };
 }
 
 /** Start and end as times, whatever the interval. */
@@ -82,7 +82,7 @@ export function timeParameters(span: Span): { start_date: string; end_date: stri
 
 /** The UTC days that the range touches. */
 export function dayParameters(span: Span): { start_date: string; end_date: string } {
-  return { start_date: isoDay(span.start), end_date: isoDay(span.end) };
+  return { start_date: isoDay(span.start), end_date: isoDay(span.end - 1) };
 }
 
 /** Names a range so that equal ranges share their answers. */

@@ -1,6 +1,6 @@
 /** The frame of all pages: where to go, and the common bar. Asks who may read before any page is shown. */
 import { useQuery } from "@tanstack/react-query";
-import { Outlet, useRouterState } from "@tanstack/react-router";
+import { Outlet, useParams, useRouterState } from "@tanstack/react-router";
 import { Suspense, useEffect, useRef } from "react";
 import { sessionQuery } from "@/api/queries.ts";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
@@ -18,7 +18,9 @@ export function Shell() {
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
 
-  useEffect(() => liveClient.setAgents(agents), [agents]);
+  // A page about one agent follows that one, whatever the bar names.
+  const { agentId } = useParams({ strict: false });
+  useEffect(() => liveClient.setAgents(agentId ? [agentId] : agents), [agentId, agents]);
 
   // A new page is announced by moving the focus to it, but not when the tab is opened.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the path is what it is about

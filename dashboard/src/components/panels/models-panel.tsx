@@ -24,7 +24,7 @@ export function ModelsPanel({ agents }: { agents: readonly string[] }) {
       height="h-64"
       isTable
       isEmpty={(data) => data.metrics.models.length === 0}
-      empty={<NoData agents={agents} />}
+      empty={<NoData agents={agents} what="models" />}
       table={(data) => ({
         columns: ["Model", "Calls", "Tokens", "Cost ($)"],
         rows: data.metrics.models.map((m) => [m.model, m.calls, m.tokens, m.cost_usd]),

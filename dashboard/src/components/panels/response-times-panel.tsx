@@ -57,7 +57,7 @@ export function ResponseTimesPanel({ agents, series }: ResponseTimesPanelProps) 
       query={series}
       height="h-72"
       isEmpty={(data) => data.items.every((item) => item.response_time_count === 0)}
-      empty={<NoData agents={agents} />}
+      empty={<NoData agents={agents} what="response times" />}
       legend={shown}
       table={(data) => seriesTable(data, COLUMNS)}
     >

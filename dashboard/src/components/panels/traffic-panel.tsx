@@ -47,7 +47,7 @@ export function TrafficPanel({ agents, series }: TrafficPanelProps) {
       query={series}
       height="h-72"
       isEmpty={(data) => data.items.every((item) => item.calls === 0)}
-      empty={<NoData agents={agents} />}
+      empty={<NoData agents={agents} what="events" />}
       legend={LEGEND}
       table={(data) => seriesTable(data, COLUMNS)}
     >

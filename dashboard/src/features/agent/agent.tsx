@@ -1,5 +1,5 @@
 /** One agent: its figures against its own past, and what they are made of. */
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useParams } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { ApiError } from "@/api/http.ts";
@@ -21,10 +21,16 @@ import { Users } from "./users.tsx";
 
 export function Agent() {
   const { agentId = "" } = useParams({ strict: false });
-  const agent = useQuery(agentQuery(agentId));
-  const isUnknown = agent.error instanceof ApiError && agent.error.status === 404;
+  const asked = agentQuery(agentId);
+  const isUnknown = isRefusal(useQueryClient().getQueryState(asked.queryKey)?.error);
+  useQuery({ ...asked, ...(isUnknown && { meta: { refresh: "slow" } }) });
   // Another agent is another page: nothing of this one stays.
   return isUnknown ? <UnknownAgent agentId={agentId} /> : <KnownAgent key={agentId} agentId={agentId} />;
+}
+
+/** Never seen, or a name that no agent can have. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ApiError && (error.status === 404 || error.status === 422);
 }
 
 function KnownAgent({ agentId }: { agentId: string }) {

@@ -33,6 +33,7 @@ export function LatencyHours({ agentId }: { agentId: string }) {
   const now = Date.now();
   const span = hourSpan(spanOf(range, now), now, zone);
   const rows = Math.ceil((span.end - span.start) / DAY);
+  const selected = "preset" in range || range.to - range.from >= DAY ? undefined : range;
   return (
     <Panel
       title="Latency by hour"
@@ -40,7 +41,7 @@ export function LatencyHours({ agentId }: { agentId: string }) {
       query={query}
       height={rows <= 8 ? "h-64" : rows <= 16 ? "h-96" : "h-[34rem]"}
       isEmpty={() => days.every((day) => day.cells.every((cell) => cell.value === null))}
-      empty={<NoData agents={[agentId]} />}
+      empty={<NoData agents={[agentId]} what="response times" />}
       legend={imageLegend(scale, "ms")}
       table={() => hoursTable(days, zone)}
     >
@@ -54,6 +55,7 @@ export function LatencyHours({ agentId }: { agentId: string }) {
             zone={zone}
             valueTitle="p95"
             countTitle="response times"
+            selected={selected}
             onPick={zoom}
           />
         </Suspense>

@@ -21,7 +21,7 @@ export function RecentConversations({ agentId }: { agentId: string }) {
       height="h-80"
       isTable
       isEmpty={(data) => data.items.length === 0}
-      empty={<NoData agents={[agentId]} />}
+      empty={<NoData agents={[agentId]} what="conversations" />}
       table={(data) => ({
         columns: ["Conversation", "Title", "Status", "Started (UTC)", "Duration (s)", "Events", "Errors", "Tokens", "Cost ($)"],
         rows: data.items.map((c) => [

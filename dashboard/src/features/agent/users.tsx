@@ -19,8 +19,8 @@ const COLUMNS: Record<string, (point: SeriesPoint) => number | null> = {
   Messages: (p) => p.messages,
 };
 const FIGURES = [
-  { id: "unique_users", title: "in the range" },
-  { id: "returning_users", title: "of them returning" },
+  { id: "unique_users", title: "unique" },
+  { id: "returning_users", title: "returning" },
   { id: "messages_per_user", title: "messages each" },
 ] as const;
 /** Users are known by day, so a short range is shown within its last two weeks. */
@@ -40,7 +40,7 @@ export function Users({ agentId }: { agentId: string }) {
       query={series}
       height="h-64"
       isEmpty={(data) => data.items.every((item) => !item.visitors)}
-      empty={<NoData agents={[agentId]} />}
+      empty={<NoData agents={[agentId]} what="users" />}
       legend={USERS}
       table={(data) => seriesTable(data, COLUMNS)}
       actions={
@@ -77,7 +77,7 @@ function Figures({ agentId }: { agentId: string }) {
       {FIGURES.map(({ id, title }) => {
         const kpi = data?.kpis.find((each) => each.id === id);
         return (
-          <div key={id} className="flex items-baseline gap-1">
+          <div key={id} className="flex items-baseline gap-1" title={kpi?.description}>
             <dt className="order-last text-muted-foreground text-xs">{title}</dt>
             <dd className="font-semibold">
               <Value value={kpi?.hasData ? kpi.value : null} />
