@@ -36,7 +36,12 @@ export function HeatLegend({ scale, unit, nothing }: HeatLegendProps) {
       </ol>
       <span className="flex items-center gap-1.5">
         <svg aria-hidden width="14" height="10">
-          <path d="M0 5L5 0M0 10L10 0M5 10L14 1M10 10L14 6" stroke="var(--border)" strokeWidth="1.5" />
+          <path
+            d="M0 5L5 0M0 10L10 0M5 10L14 1M10 10L14 6"
+            stroke="var(--control-border)"
+            strokeOpacity="0.4"
+            strokeWidth="1.5"
+          />
         </svg>
         {nothing}
       </span>

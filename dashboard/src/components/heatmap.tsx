@@ -170,7 +170,7 @@ const Cells = memo(function Cells({ days, scale, zone, layout }: CellsProps) {
   return (
     <>
       <pattern id={hatch} width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
-        <line x1="0" y1="0" x2="0" y2="5" stroke="var(--border)" strokeWidth="2" />
+        <line x1="0" y1="0" x2="0" y2="5" stroke="var(--control-border)" strokeOpacity="0.3" strokeWidth="2" />
       </pattern>
       <g className="fill-muted-foreground text-2xs">
         {Array.from({ length: COLUMNS / every }, (_, i) => i * every).map((hour) => (

@@ -5,6 +5,7 @@ import type { SeriesPoint } from "@/api/generated.ts";
 import { kpisQuery } from "@/api/queries.ts";
 import { useCommon } from "@/lib/common.ts";
 import { formatNumber } from "@/lib/format.ts";
+import { useFailure } from "@/lib/use-failure.ts";
 import { KpiCard, KpiCardFrame, type KpiCardProps } from "./kpi-card.tsx";
 import { PanelError } from "./panel.tsx";
 import { Card } from "./ui/card.tsx";
@@ -36,10 +37,11 @@ export function KpiCards({ agents, figures, points, className }: KpiCardsProps) 
     () => new Map(figures.map(({ id, trend }) => [id, trend && points ? points.map(trend) : undefined])),
     [figures, points],
   );
-  if (kpis.isError && !kpis.data) {
+  const failure = useFailure(kpis);
+  if (failure) {
     return (
       <Card aria-label="Key figures" className="flex min-h-[98px]">
-        <PanelError error={kpis.error} onRetry={() => kpis.refetch()} />
+        <PanelError error={failure} onRetry={() => kpis.refetch()} />
       </Card>
     );
   }

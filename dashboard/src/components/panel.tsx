@@ -7,6 +7,7 @@ import { chartImage, type ImageLegend } from "@/lib/chart-image.ts";
 import { cn } from "@/lib/cn.ts";
 import { type Table, toCsv } from "@/lib/csv.ts";
 import { download, fileName } from "@/lib/download.ts";
+import { useFailure } from "@/lib/use-failure.ts";
 import { DataTable } from "./data-table.tsx";
 import { Badge } from "./ui/badge.tsx";
 import { Button } from "./ui/button.tsx";
@@ -87,8 +88,9 @@ export function Panel<T>(props: PanelProps<T>) {
 }
 
 function PanelBody<T>({ title, query, isEmpty, empty, table, children, hasTable }: PanelProps<T> & { hasTable: boolean }) {
+  const failure = useFailure(query);
   if (query.data === undefined) {
-    if (query.isError) return <PanelError error={query.error} onRetry={() => query.refetch()} />;
+    if (failure) return <PanelError error={failure} onRetry={() => query.refetch()} />;
     return (
       <>
         <span className="sr-only">{title} loads</span>

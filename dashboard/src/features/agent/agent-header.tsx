@@ -5,6 +5,7 @@ import { agentQuery } from "@/api/queries.ts";
 import { Status } from "@/components/status.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
 import { Ago, Time } from "@/components/value.tsx";
+import { useFailure } from "@/lib/use-failure.ts";
 
 const PAGES = [
   { to: "/events", title: "Events", icon: Activity },
@@ -38,10 +39,11 @@ export function AgentHeader({ agentId }: { agentId: string }) {
 
 function Condition({ agentId }: { agentId: string }) {
   const agent = useQuery(agentQuery(agentId));
+  const failure = useFailure(agent);
   const { data } = agent;
   if (!data) {
-    return agent.isError ? (
-      <p className="text-muted-foreground text-xs">How it is cannot be told: {agent.error.message}</p>
+    return failure ? (
+      <p className="min-h-6 text-muted-foreground text-xs">How it is cannot be told: {failure.message}</p>
     ) : (
       <Skeleton className="my-0.5 h-5 w-72 max-w-full" />
     );

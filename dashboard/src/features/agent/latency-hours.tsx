@@ -65,9 +65,9 @@ export function LatencyHours({ agentId }: { agentId: string }) {
 }
 
 function hoursTable(days: readonly HeatDay[], zone: Zone): Table {
-  const hours = Array.from({ length: 24 }, (_, hour) => `${String(hour).padStart(2, "0")}:00 (ms)`);
+  const hours = Array.from({ length: 24 }, (_, hour) => `${String(hour).padStart(2, "0")}:00`);
   return {
-    columns: [zone === "utc" ? "Day (UTC)" : "Day (local)", ...hours],
+    columns: [`p95 in ms, ${zone === "utc" ? "UTC" : "local time"}`, ...hours],
     rows: days.map((day) => [formatTime(day.t, zone, "weekday"), ...day.cells.map((cell) => cell.value)]),
   };
 }

@@ -59,8 +59,8 @@ export function RecentConversations({ agentId }: { agentId: string }) {
 function Row({ conversation }: { conversation: Conversation }) {
   const { id, agent_id, title, status, messageCount, errorCount, duration, costUsd, lastEventAt } = conversation;
   const facts = [
-    `${formatInteger(messageCount)} events`,
-    errorCount > 0 && `${formatInteger(errorCount)} ${errorCount === 1 ? "error" : "errors"}`,
+    counted(messageCount, "event"),
+    errorCount > 0 && counted(errorCount, "error"),
     formatDuration(duration),
     costUsd !== null && formatNumber(costUsd, "usd"),
   ];
@@ -81,4 +81,8 @@ function Row({ conversation }: { conversation: Conversation }) {
       </span>
     </Link>
   );
+}
+
+function counted(count: number, what: string): string {
+  return `${formatInteger(count)} ${what}${count === 1 ? "" : "s"}`;
 }
