@@ -74,7 +74,7 @@ const conversation = createRoute({
 const errors = createRoute({
   getParentRoute: () => root,
   path: "/errors",
-  validateSearch: texts("type", "group"),
+  validateSearch: texts("type", "group", "q", "sort"),
   component: lazyRouteComponent(() => import("@/features/errors/errors.tsx"), "Errors"),
 });
 

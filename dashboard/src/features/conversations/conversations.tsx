@@ -52,7 +52,7 @@ export function Conversations() {
       <Panel
         title="Conversations"
         note={
-          query.data && !isNarrow
+          query.data && wanted.length > 0 && !isNarrow
             ? `newest first${query.data.has_more ? "" : `, ${formatInteger(wanted.length)} in all`}`
             : undefined
         }

@@ -52,7 +52,7 @@ export function TimeStrip({ events, list, selected, onSelect, zone }: TimeStripP
 
   const shown = events[hovered ?? current];
   return (
-    <div ref={strip} className="z-20 -mx-4 border-b bg-card px-4 pb-1 lg:sticky lg:top-[49px]">
+    <div ref={strip} className="z-20 -mx-4 border-b bg-card px-4 py-1 lg:sticky lg:top-[49px]">
       <p className="flex justify-between gap-3 pb-1 text-2xs text-muted-foreground">
         <span className="truncate">{axis.length > 1 ? "The whole conversation, long pauses cut" : "The whole conversation"}</span>
         {shown && (
