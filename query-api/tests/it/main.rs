@@ -6,3 +6,4 @@ mod events;
 mod fixture;
 mod live;
 mod numbers;
+mod spans;
