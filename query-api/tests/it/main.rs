@@ -2,6 +2,7 @@
 
 mod agents;
 mod contract;
+mod errors;
 mod events;
 mod fixture;
 mod live;
