@@ -2,6 +2,7 @@
 
 mod agents;
 mod contract;
+mod conversations;
 mod errors;
 mod events;
 mod fixture;
