@@ -3,6 +3,7 @@
 mod agents;
 mod contract;
 mod conversations;
+mod dashboard;
 mod errors;
 mod events;
 mod fixture;
