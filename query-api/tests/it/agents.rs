@@ -4,7 +4,7 @@ use crate::fixture::{Fixture, agent};
 use schemas::AgentTotals;
 use schemas::item::Period;
 use schemas::rollup::Rollup;
-use schemas::time::{day_of, now_micros};
+use schemas::time::{DAY_US, day_of, format_day, now_micros};
 use serde_json::{Value, json};
 
 fn totals(agent: &str, messages: i64, errors: i64) -> AgentTotals {
@@ -89,4 +89,120 @@ async fn pages_of_agents_meet_every_agent_once_in_order() {
     let cursor = page["next_key"].as_str().expect("more");
     fixture.refused(&format!("/api/v1/agents?detail=true&sort=-calls&limit=2&cursor={cursor}"), 422).await;
     fixture.refused("/api/v1/agents?detail=true&sort=beauty", 422).await;
+}
+
+/// A day's totals of an agent that was just seen, or long ago.
+fn of_day(agent: &str, days_ago: i32, calls: i64) -> AgentTotals {
+    let at = now_micros() - i64::from(days_ago) * DAY_US;
+    AgentTotals {
+        day: day_of(at),
+        last_at: at,
+        flushed_at: at,
+        latency_us: calls * 1_000,
+        latency_n: calls,
+        latency_max_us: calls * 1_000,
+        ..totals(agent, calls, 0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_sums_over_the_days_asked_for() {
+    let fixture = Fixture::start().await;
+    fixture.register(&["a", "b", "dormant"]).await;
+    for totals in [of_day("a", 0, 1), of_day("a", 1, 20), of_day("a", 13, 300), of_day("b", 0, 4), of_day("b", 34, 50_000)] {
+        fixture.announce(&totals).await;
+    }
+    let today = day_of(now_micros());
+    let path = |first: i32, last: i32| {
+        format!("/api/v1/agents?detail=true&sort=-calls&start_date={}&end_date={}", format_day(today - first), format_day(today - last))
+    };
+    fixture.eventually(&path(34, 0), |page| page["items"][0]["calls"] == 50_004 && page["is_live"] == true).await;
+    let calls = async |first, last| {
+        let page = fixture.get(&path(first, last)).await;
+        let items = page["items"].as_array().expect("items");
+        let told: Vec<(String, i64)> = items
+            .iter()
+            .map(|i| (i["agent_id"].as_str().unwrap_or_default().to_owned(), i["calls"].as_i64().unwrap_or_default()))
+            .collect();
+        told
+    };
+    let expected = |pairs: &[(&str, i64)]| pairs.iter().map(|(id, calls)| ((*id).to_owned(), *calls)).collect::<Vec<_>>();
+    assert_eq!(calls(0, 0).await, expected(&[("b", 4), ("a", 1), ("dormant", 0)]));
+    assert_eq!(calls(1, 0).await, expected(&[("a", 21), ("b", 4), ("dormant", 0)]));
+    assert_eq!(calls(13, 1).await, expected(&[("a", 320), ("b", 0), ("dormant", 0)]));
+    let page = fixture.get(&path(13, 0)).await;
+    let a = &page["items"][0];
+    assert_eq!((a["max_response_time_ms"].as_f64(), a["average_response_time_ms"].as_f64()), (Some(300.0), Some(1.0)));
+    assert_eq!(a["calls_by_day"], json!([300, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 1]));
+    assert_eq!(page["items"][2]["calls_by_day"], json!(vec![0; 14]));
+    assert_eq!((page["first_day"].clone(), page["last_day"].clone()), (format_day(today - 13).into(), format_day(today).into()));
+    assert_eq!(a["status"], "healthy", "of today, whatever the days");
+    // Of the first days held there are fewer.
+    assert_eq!(fixture.get(&path(34, 33)).await["items"][0]["calls_by_day"], json!([50_000, 0]));
+    for (first, last, field) in [(35, 0, "start_date"), (0, 1, "start_date")] {
+        let refusal = fixture.refused(&path(first, last), 422).await;
+        assert_eq!(refusal["errors"][0]["field"], field, "{first} to {last}");
+    }
+    let refusal = fixture.refused(&format!("/api/v1/agents?detail=true&end_date={}", format_day(today - 35)), 422).await;
+    assert_eq!(refusal["errors"][0]["field"], "end_date");
+    assert!(refusal["detail"].as_str().is_some_and(|d| d.contains(&format_day(today - 34))), "the first day held is named: {refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_counted_and_picked_by_how_they_are() {
+    let fixture = Fixture::start().await;
+    fixture.register(&["fine-1", "fine-2", "slow", "bad", "quiet", "dormant-1", "dormant-2"]).await;
+    for totals in [totals("fine-1", 100, 0), totals("fine-2", 50, 1), totals("slow", 100, 10), totals("bad", 10, 9), of_day("quiet", 1, 5)]
+    {
+        fixture.announce(&totals).await;
+    }
+    let counts = json!({"healthy": 2, "degraded": 1, "failing": 1, "silent": 3});
+    fixture.eventually("/api/v1/agents?detail=true", |page| page["status_counts"] == counts).await;
+    for (status, sort, expected) in [
+        ("healthy", "-calls", vec!["fine-1", "fine-2"]),
+        ("failing,degraded", "-calls", vec!["slow", "bad"]),
+        ("silent", "-last_seen", vec!["quiet", "dormant-1", "dormant-2"]),
+        ("silent, healthy", "agent_id", vec!["dormant-1", "dormant-2", "fine-1", "fine-2", "quiet"]),
+        ("silent", "-agent_id", vec!["quiet", "dormant-2", "dormant-1"]),
+    ] {
+        let path = format!("/api/v1/agents?detail=true&status={status}&sort={sort}");
+        let whole = fixture.get(&path).await;
+        assert_eq!(ids(&whole), expected, "{path}");
+        assert_eq!((whole["total"].as_u64(), &whole["status_counts"]), (Some(expected.len() as u64), &counts), "{path}");
+        let (mut met, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = fixture.get(&format!("{path}&limit=1{cursor}")).await;
+            met.extend(ids(&page).into_iter().map(str::to_owned));
+            let Some(next) = page["next_key"].as_str() else { break };
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!(met, expected, "{path}, page by page");
+    }
+    let searched = fixture.get("/api/v1/agents?detail=true&q=fine&status=silent").await;
+    assert_eq!((searched["total"].as_u64(), &searched["status_counts"]["healthy"]), (Some(0), &json!(2)));
+    assert_eq!(fixture.refused("/api/v1/agents?detail=true&status=happy", 422).await["errors"][0]["field"], "status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_agent_is_as_in_the_list() {
+    let fixture = Fixture::start().await;
+    fixture.register(&["team/bot", "dormant"]).await;
+    fixture.announce(&totals("team/bot", 9, 1)).await;
+    fixture.announce(&totals("just-in", 1, 0)).await;
+    let page = fixture.eventually("/api/v1/agents?detail=true&sort=-calls", |page| page["items"][1]["calls"] == 1).await;
+    let mut one = fixture.get("/api/v1/agents/team%2Fbot").await;
+    let fields = one.as_object_mut().expect("an object");
+    for name in ["first_day", "last_day", "is_live", "as_of"] {
+        assert!(fields.remove(name).is_some(), "{name}");
+    }
+    assert_eq!(one, page["items"][0]);
+    assert_eq!(one["first_seen"], "2026-01-01T00:00:00.000000Z");
+    let just_in = fixture.get("/api/v1/agents/just-in").await;
+    assert_eq!((just_in["calls"].as_i64(), just_in["first_seen"].is_null()), (Some(1), true));
+    assert_eq!(fixture.get("/api/v1/agents/dormant").await["status"], "silent");
+    let yesterday = format_day(day_of(now_micros()) - 1);
+    assert_eq!(fixture.get(&format!("/api/v1/agents/team%2Fbot?end_date={yesterday}")).await["calls"], 0);
+    fixture.refused("/api/v1/agents/nobody", 404).await;
+    fixture.refused("/api/v1/agents/%23a", 422).await;
+    fixture.refused("/api/v1/agents/dormant?start_date=2020-01-01", 422).await;
 }

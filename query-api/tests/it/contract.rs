@@ -1,7 +1,6 @@
 //! What holds for every path: problems, validation, keys, the description and the pages served beside it.
 
 use crate::fixture::{Fixture, Options};
-use query_api::QueryConfig;
 use serde_json::{Value, json};
 use service_kit::keys::{self, NewKey, Scope};
 use std::path::Path;
@@ -171,30 +170,6 @@ async fn web_vitals_are_noted_and_bounded() {
         assert_eq!(post(wrong.clone()).await.expect("an answer").status().as_u16(), 422, "{wrong}");
     }
     assert_eq!(post(json!({"values": "x".repeat(10_000)})).await.expect("an answer").status().as_u16(), 413);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_is_served_for_paths_of_its_own() {
-    let directory = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(directory.path().join("assets")).expect("a directory");
-    std::fs::write(directory.path().join("index.html"), "<!doctype html><title>page</title>").expect("written");
-    std::fs::write(directory.path().join("assets/app-1a2b.js"), "1").expect("written");
-    let config = QueryConfig { dashboard_dir: Some(directory.path().to_owned()), ..QueryConfig::default() };
-    let fixture = Fixture::with(Options { config, ..Options::default() }).await;
-    for path in ["/", "/agents/team%2Fbot", "/index.html"] {
-        let answer = fixture.http.get(format!("{}{path}", fixture.base)).send().await.expect("an answer");
-        assert_eq!((answer.status().as_u16(), answer.headers()["cache-control"].to_str().ok()), (200, Some("no-cache")), "{path}");
-        assert!(answer.text().await.expect("text").contains("page"), "{path}");
-    }
-    let asset = fixture.http.get(format!("{}/assets/app-1a2b.js", fixture.base)).send().await.expect("an answer");
-    assert!(asset.headers()["cache-control"].to_str().is_ok_and(|rule| rule.contains("immutable")));
-    for path in ["/api/v1/nothing", "/assets/gone.js", "/metrics/x", "/../Cargo.toml", "/%2e%2e/Cargo.toml"] {
-        let answer = fixture.http.get(format!("{}{path}", fixture.base)).send().await.expect("an answer");
-        let text = answer.text().await.expect("text");
-        assert!(!text.contains("[package]") && (text.contains("\"status\":404") || text.contains("page")), "{path}: {text}");
-    }
-    fixture.refused("/api/v1/nothing", 404).await;
-    fixture.refused("/assets/gone.js", 404).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

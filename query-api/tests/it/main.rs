@@ -2,7 +2,11 @@
 
 mod agents;
 mod contract;
+mod conversations;
+mod dashboard;
+mod errors;
 mod events;
 mod fixture;
 mod live;
 mod numbers;
+mod spans;
