@@ -14,6 +14,7 @@ mod conversations;
 mod cursor;
 mod dashboard;
 mod docs;
+mod event_days;
 mod event_pages;
 mod events;
 mod kpis;
