@@ -141,7 +141,7 @@ enum After {
     get, path = "/api/v1/agents", operation_id = "listAgents", tag = "agents",
     params(
         ("detail" = Option<bool>, Query, description = "Objects with today's numbers in place of ids"),
-        ("sort" = Option<String>, Query, description = "With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time, max_response_time, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates; `-` in front for the largest first"),
+        ("sort" = Option<String>, Query, description = "With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time_ms, max_response_time_ms, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates_skipped; `-` in front for the largest first"),
         ("q" = Option<String>, Query, description = "Part of the id; with a `*` at its end, its beginning"),
         ("limit" = Option<i32>, Query, minimum = 1, maximum = 1000, description = "Agents of a page; with `detail` 100 where absent, else all"),
         ("cursor" = Option<String>, Query, description = "With `detail`: `next_key` of the page before"),
