@@ -22,7 +22,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Every path of the API and, where configured, the dashboard.
 pub(crate) fn router(state: Arc<AppState>, sessions: Sessions) -> Router {
-    let (router, api) = described(Arc::clone(&state), sessions).split_for_parts();
+    let (router, mut api) = described(Arc::clone(&state), sessions).split_for_parts();
+    openapi::guarded(&mut api);
     let json = Bytes::from(api.to_pretty_json().expect("a description is plain data"));
     let page = Bytes::from(docs::render(&serde_json::to_value(&api).expect("a description is plain data")));
     let mut router = router
