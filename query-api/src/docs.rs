@@ -16,7 +16,7 @@ th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border-bottom:1px 
 nav a{display:inline-block;margin-right:1rem}\
 @media (max-width:44rem){\
 thead{display:none}tr{display:block;padding:.35rem 0;border-bottom:1px solid #8884}\
-td{display:block;padding:.05rem 0;border:0;overflow-wrap:anywhere}td:empty{display:none}}\
+td{display:inline;padding:0 .6rem 0 0;border:0;overflow-wrap:anywhere}td:last-child{display:block}td:empty{display:none}}\
 :target{scroll-margin-top:1rem;outline:2px solid #4a7dff}";
 
 /// The page of a description.
