@@ -11,7 +11,8 @@ export AGENT_TALLY_TOOLS ?= $(HOME)/.cache/agent-tally/tools
 PYTHON := $(AGENT_TALLY_TOOLS)/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 AGENT_TALLY := $(TARGET)/release/agent-tally
-BINARIES := -p agent-tally -p ingest-gateway -p aggregator -p query-api
+SERVICES := -p ingest-gateway -p aggregator -p query-api
+BINARIES := -p agent-tally $(SERVICES)
 LISTEN ?= 127.0.0.1:8001
 DATA ?= ./data
 DEMO_DATA ?= ./data-demo
@@ -114,9 +115,9 @@ check-deploy: ## Compose, Dockerfile, nginx (started and routed through) and Pro
 	@deploy/setup.sh check
 	deploy/check.sh
 
-bench: ## Measures standalone (BENCH_ARGS=)
-	@deploy/setup.sh build
-	cargo build --release --locked -p agent-tally -p bench
+bench: ## Measures standalone; BENCH_ARGS=kafka the services on Kafka and DynamoDB Local
+	@deploy/setup.sh $(if $(findstring kafka,$(BENCH_ARGS)),engines,build)
+	cargo build --release --locked -p bench -p agent-tally $(if $(findstring kafka,$(BENCH_ARGS)),$(SERVICES))
 	$(TARGET)/release/bench $(BENCH_ARGS)
 
 mutants: ## Switches each exactly-once guard off and shows that a test fails

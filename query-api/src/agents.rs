@@ -146,7 +146,7 @@ struct AgentAnswer {
     get, path = "/api/v1/agents", operation_id = "listAgents", tag = "agents",
     params(
         ("detail" = Option<bool>, Query, description = "Objects with today's numbers in place of ids"),
-        ("sort" = Option<String>, Query, description = "With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time, max_response_time, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates; `-` in front for the largest first"),
+        ("sort" = Option<String>, Query, description = "With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time_ms, max_response_time_ms, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates_skipped; `-` in front for the largest first"),
         ("q" = Option<String>, Query, description = "Part of the id; with a `*` at its end, its beginning"),
         ("status" = Option<String>, Query, description = "With `detail`: only agents that are so today: healthy, degraded, failing, silent, or several of them, comma separated"),
         ("start_date" = Option<String>, Query, format = Date, description = "With `detail`: first day whose numbers count, UTC; `end_date` where absent"),

@@ -7,13 +7,16 @@ use std::fmt::Write as _;
 /// The page's style sheet, served beside it.
 pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
-body{max-width:60rem;margin:0 auto;padding:1rem}\
+body{max-width:60rem;margin:0 auto;padding:1rem;overflow-wrap:anywhere}\
 h1{font-size:1.6rem}h2{margin-top:2.5rem;border-bottom:1px solid #8886}h3{font-size:1rem;margin:1.8rem 0 .3rem}\
 code,.path{font-family:ui-monospace,monospace;font-size:.9rem}\
 .method{display:inline-block;min-width:4rem;font-weight:700}\
 table{border-collapse:collapse;width:100%;margin:.5rem 0;font-size:.9rem}\
-th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border-bottom:1px solid #8884}\
-nav a{margin-right:1rem}summary{cursor:pointer}\
+th,td{text-align:left;vertical-align:top;padding:.25rem .5rem;border-bottom:1px solid #8884;overflow-wrap:normal}\
+nav a{display:inline-block;margin-right:1rem}\
+@media (max-width:44rem){\
+thead{display:none}tr{display:block;padding:.35rem 0;border-bottom:1px solid #8884}\
+td{display:inline;padding:0 .6rem 0 0;border:0;overflow-wrap:anywhere}td:last-child{display:block}td:empty{display:none}}\
 :target{scroll-margin-top:1rem;outline:2px solid #4a7dff}";
 
 /// The page of a description.
@@ -74,6 +77,9 @@ fn render_operation(page: &mut String, path: &str, method: &str, operation: &Val
     }
     for (media, content) in entries(&operation["requestBody"]["content"]) {
         write(page, format_args!("<p>Body: {} as <code>{}</code></p>", type_of(&content["schema"]), escape(media)));
+    }
+    if operation["requestBody"]["description"].is_string() {
+        write(page, format_args!("<p>{}</p>", prose(&operation["requestBody"]["description"])));
     }
     page.push_str("<table><thead><tr><th>Answer</th><th>Body</th><th></th></tr></thead><tbody>");
     for (status, response) in entries(&operation["responses"]) {

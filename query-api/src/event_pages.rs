@@ -2,6 +2,7 @@
 //! events, the index by type, or a merge of the agents most recently seen. Never a scan of the table.
 
 use crate::AppState;
+use crate::event_days::EventDays;
 use crate::store::{EventFilter, EventKey, EventPage, EventRange, StoreError, sort_key, time_of_key};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemas::item::{StoredEvent, TYPE_SHARDS};
@@ -14,10 +15,10 @@ use std::sync::Arc;
 pub(crate) const MERGED_AGENTS: usize = 200;
 /// Agents read at once for it.
 const WAVE: usize = 16;
-/// Days that one page by type looks at.
-const DAYS_PER_PAGE: usize = 31;
 /// Rounds that one page by an index takes where a filter takes little.
 const ROUNDS: usize = 40;
+/// Days without any key that one page by type looks at: their events were counted, but have expired since.
+const EMPTY_DAYS: usize = 100;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -113,11 +114,11 @@ async fn of_type(state: &AppState, question: &Question, after: Option<&Place>) -
     let Some(message_type) = question.filter.message_type else { return Ok(Page::default()) };
     let mut after = after.cloned();
     let mut events = Vec::new();
-    let whole = range(question, after.as_ref());
-    let (mut day, first_day) = (whole.last_day(), day_of(question.from));
-    let (mut days, mut rounds) = (0, 0);
-    while day >= first_day {
-        if events.len() >= question.limit || days >= DAYS_PER_PAGE || rounds >= ROUNDS {
+    let last_day = range(question, after.as_ref()).last_day();
+    let mut days = EventDays::new(message_type, day_of(question.from)..=last_day, day_of(now_micros()));
+    let (mut rounds, mut empty_days) = (0, 0);
+    while let Some(day) = days.newest(&state.store).await? {
+        if events.len() >= question.limit || rounds >= ROUNDS || empty_days >= EMPTY_DAYS {
             // Below everything of the days above; nothing of `day` was looked at since `after`.
             let start_of_next_day = Place { key: format_micros((i64::from(day) + 1) * DAY_US), agent: String::new() };
             let next = after.filter(|a| a.key < start_of_next_day.key).unwrap_or(start_of_next_day);
@@ -130,14 +131,15 @@ async fn of_type(state: &AppState, question: &Question, after: Option<&Place>) -
             let asked = (0..TYPE_SHARDS).map(|shard| state.store.newest_of_type((message_type, day, shard), of_day, want + 1));
             shards = futures::future::try_join_all(asked).await?;
         }
-        rounds += 1;
         let (keys, reached) = first_keys(shards, after.as_ref(), want);
+        if keys.is_empty() {
+            empty_days += 1;
+        } else {
+            rounds += 1;
+        }
         match fetch(state, question, &keys, reached, &mut events).await? {
             Some(place) => after = Some(place),
-            None => {
-                day -= 1;
-                days += 1;
-            }
+            None => days.pass(day),
         }
     }
     Ok(Page { events, next: None, scope: None })

@@ -193,6 +193,13 @@ struct EventsAnswer {
     /// Send it back as `cursor`, with the same parameters, for the next page; null at the end.
     #[schema(required)]
     next_key: Option<String>,
+    /// The first time of the range that all pages together look at: that of `start_date`; without one, with
+    /// `agent_id` the earliest that an event can have, else the first of the last 400 days.
+    #[schema(format = DateTime)]
+    start: String,
+    /// The last time of the range, inclusive: that of `end_date`; without one, a day ahead, since clients' clocks may be.
+    #[schema(format = DateTime)]
+    end: String,
     /// Which agents were looked at, where no agent was named and no index has the answer.
     #[schema(required)]
     scope: Option<EventScope>,
@@ -232,14 +239,15 @@ struct EventAnswer {
 /// Raw events, newest first
 ///
 /// With `agent_id`, that agent's. Without, errors and feedback of all agents; other kinds are merged from the 200
-/// agents most recently seen, as `scope` says.
+/// agents most recently seen, as `scope` says. Without `agent_id` and `start_date`, the last 400 days up to the end are
+/// looked at, as `start` and `end` say; days on which no error (or feedback) was counted are passed over.
 #[utoipa::path(
     get, path = "/api/v1/events", operation_id = "listEvents", tag = "events",
     params(
         ("agent_id" = Option<String>, Query, description = "The agent"),
         ("message_type" = Option<EventType>, Query, description = "Kind of event"),
-        ("start_date" = Option<String>, Query, description = "First day (`2026-01-31`) or time"),
-        ("end_date" = Option<String>, Query, description = "Last day, inclusive, or time"),
+        ("start_date" = Option<String>, Query, description = "First day (`2026-01-31`) or time; without it and without `agent_id`, the last 400 days"),
+        ("end_date" = Option<String>, Query, description = "Last day, inclusive, or time; at most 400 days after `start_date`"),
         ("conversation_id" = Option<String>, Query, description = "Only this conversation"),
         ("model" = Option<String>, Query, description = "Only events of this model"),
         ("user_id" = Option<String>, Query, description = "Only events of this user"),
@@ -273,6 +281,8 @@ async fn events_read(State(state): State<Arc<AppState>>, headers: HeaderMap, mut
     let answer = EventsAnswer {
         items: page.events.into_iter().map(Event::from).collect(),
         next_key: page.next.map(|place| cursor::encode(&bound_to, &place)),
+        start: format_micros(question.from),
+        end: format_micros(question.to),
         scope: page.scope.map(EventScope::from),
         as_of,
     };
@@ -289,13 +299,14 @@ pub(crate) fn question(parameters: &mut Parameters) -> Question {
     let span = Span { from: from.unwrap_or(FIRST_TIME), to: to.unwrap_or_else(|| now_micros() + DAY_US) };
     if span.from > span.to {
         parameters.refuse("start_date", "must not be after end_date");
-    } else if from.is_some() && to.is_some() {
-        parameters.check_span(span, MOST_DAYS);
+    } else if from.is_some() && (to.is_some() || agent_id.is_none()) {
+        parameters.check_span(Span { to: to.unwrap_or_else(now_micros).max(span.from), ..span }, MOST_DAYS);
     }
     // Nothing is older or newer; a bound that no key can have is not sent on.
     let span = Span { from: span.from.max(FIRST_TIME), to: span.to.min(now_micros() + 2 * DAY_US) };
-    // Without an agent and an end, an index by day must not be asked for days without end.
-    let from = if agent_id.is_none() && from.is_none() { span.from.max(span.to - MOST_DAYS * DAY_US) } else { span.from };
+    // Without an agent and a beginning, an index by day must not be asked for days without end.
+    let last_day = i64::from(day_of(to.unwrap_or_else(now_micros).min(span.to)));
+    let from = if agent_id.is_none() && from.is_none() { span.from.max((last_day - MOST_DAYS + 1) * DAY_US) } else { span.from };
     Question { agent_id, from, to: span.to, filter: EventFilter::default(), limit }
 }
 

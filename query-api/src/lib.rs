@@ -16,6 +16,7 @@ mod dashboard;
 mod docs;
 mod error_shape;
 mod errors;
+mod event_days;
 mod event_pages;
 mod events;
 mod kpis;

@@ -1,10 +1,12 @@
 //! `/api/v1/openapi.json`: the contract itself, made from the code. The paths of the ingest gateway are described here
 //! by hand, since the gateway is no dependency of ours; everything else comes from the handlers.
 
-use schemas::Problem;
+use schemas::{Problem, problem};
 use serde::Serialize;
 use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
 /// The part of the description that no handler brings along.
@@ -15,7 +17,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         description = "Events of AI agents in, numbers that can be proved out. Every event answered with 202 is counted exactly once. Errors are `application/problem+json` everywhere.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(agent_event_create, events_create, health_read, ready_read),
+    paths(agent_event_create, events_create, health_read, live_read, ready_read),
     tags(
         (name = "ingest", description = "Events in"),
         (name = "agents", description = "Agents and their numbers"),
@@ -32,6 +34,30 @@ use utoipa::{Modify, OpenApi, ToSchema};
     security((), ("bearer" = []), ("api_key" = []), ("session" = [])),
 )]
 pub(crate) struct Description;
+
+/// Adds what guards every path but health and sign-in alike, so that no handler has to describe it.
+pub(crate) fn guarded(api: &mut utoipa::openapi::OpenApi) {
+    let refusals = [
+        ("401", "No key, or none that is good, where keys are required"),
+        ("403", "The key may not do this; or the host or the origin is a foreign one"),
+    ];
+    let unguarded = ["health", "session"];
+    for operation in operations(api) {
+        if operation.tags.iter().flatten().any(|tag| unguarded.contains(&tag.as_str())) {
+            continue;
+        }
+        for (status, description) in refusals {
+            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            let response = ResponseBuilder::new().description(description).content(problem::CONTENT_TYPE, body).build();
+            operation.responses.responses.entry(status.into()).or_insert_with(|| response.into());
+        }
+    }
+}
+
+fn operations(api: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    let items = api.paths.paths.values_mut();
+    items.flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]).flatten()
+}
 
 struct Keys;
 
@@ -192,7 +218,9 @@ struct ComponentNotReady {
     responses(
         (status = 202, body = EventAccepted),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive in time", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Larger than 256 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not a type of body that is understood", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "More than the key's limits allow", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The log cannot take it now", body = Problem, content_type = "application/problem+json"),
@@ -206,12 +234,17 @@ fn agent_event_create() {}
 /// An array, an object with `events`, or NDJSON; gzip or zstd allowed, 8 MiB unpacked. One bad event refuses all, unless
 /// `Prefer: handling=lenient` asks for the good ones to be taken (207 with a result per index).
 #[utoipa::path(
-    post, path = "/api/v1/events", operation_id = "createEvents", tag = "ingest", request_body = NewEvents,
+    post, path = "/api/v1/events", operation_id = "createEvents", tag = "ingest",
+    request_body(
+        description = "As NDJSON, one event a line",
+        content((NewEvents = "application/json"), (NewEvent = "application/x-ndjson")),
+    ),
     params(("Prefer" = Option<String>, Header, description = "`handling=lenient`: take the good ones; `handling=strict`: refuse unknown fields")),
     responses(
         (status = 202, body = EventsAccepted),
         (status = 207, description = "Some were taken: a result per index", body = Object),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive in time", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not a type of body that is understood", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Every bad index and field", body = Problem, content_type = "application/problem+json"),
@@ -227,6 +260,11 @@ fn events_create() {}
 #[expect(dead_code, reason = "only describes service-kit's path")]
 fn health_read() {}
 
+/// Whether the service runs, as `/health`
+#[utoipa::path(get, path = "/health/live", operation_id = "getLiveness", tag = "health", responses((status = 200, body = HealthAnswer)))]
+#[expect(dead_code, reason = "only describes service-kit's path")]
+fn live_read() {}
+
 /// Whether the service is ready
 #[utoipa::path(
     get, path = "/health/ready", operation_id = "getReadiness", tag = "health",
@@ -237,15 +275,12 @@ fn ready_read() {}
 
 /// Every answer must be described (OpenAPI 3.1, Response Object); those whose body says it all get a word.
 pub(crate) fn describe_answers(api: &mut utoipa::openapi::OpenApi) {
-    for item in api.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
-            for answer in operation.responses.responses.values_mut() {
-                if let RefOr::T(answer) = answer
-                    && answer.description.is_empty()
-                {
-                    "As asked for".clone_into(&mut answer.description);
-                }
+    for operation in operations(api) {
+        for answer in operation.responses.responses.values_mut() {
+            if let RefOr::T(answer) = answer
+                && answer.description.is_empty()
+            {
+                "As asked for".clone_into(&mut answer.description);
             }
         }
     }

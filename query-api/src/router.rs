@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(crate) fn router(state: Arc<AppState>, sessions: Sessions) -> Router {
     let (router, mut api) = described(Arc::clone(&state), sessions).split_for_parts();
     openapi::describe_answers(&mut api);
+    openapi::guarded(&mut api);
     let json = Bytes::from(api.to_pretty_json().expect("a description is plain data"));
     let page = Bytes::from(docs::render(&serde_json::to_value(&api).expect("a description is plain data")));
     let mut router = router

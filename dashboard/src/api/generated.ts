@@ -818,6 +818,8 @@ export interface ErrorsAnswer {
 export interface EventsAnswer {
   /** Every event that was counted before this time is there. */
   as_of: string;
+  /** The last time of the range, inclusive: that of `end_date`; without one, a day ahead, since clients' clocks may be. */
+  end: string;
   /** Newest first; may be fewer than `limit` although `next_key` says that there are more. */
   items: Event[];
   /**
@@ -826,6 +828,11 @@ export interface EventsAnswer {
      */
   next_key: string | null;
   scope: EventScope | null;
+  /**
+     * The first time of the range that all pages together look at: that of `start_date`; without one, with
+     * `agent_id` the earliest that an event can have, else the first of the last 400 days.
+     */
+  start: string;
 }
 
 /**
@@ -1267,7 +1274,7 @@ export type ListAgentsParams = {
  */
 detail?: boolean;
 /**
- * With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time, max_response_time, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates; `-` in front for the largest first
+ * With `detail`: agent_id, last_seen, calls, total_messages, total_responses, total_errors, error_rate, tool_calls, average_response_time_ms, max_response_time_ms, total_tokens_used, input_tokens, output_tokens, cost_usd, average_feedback_score or duplicates_skipped; `-` in front for the largest first
  */
 sort?: string;
 /**
@@ -1418,11 +1425,11 @@ agent_id?: string;
  */
 message_type?: EventType;
 /**
- * First day (`2026-01-31`) or time
+ * First day (`2026-01-31`) or time; without it and without `agent_id`, the last 400 days
  */
 start_date?: string;
 /**
- * Last day, inclusive, or time
+ * Last day, inclusive, or time; at most 400 days after `start_date`
  */
 end_date?: string;
 /**
@@ -1782,7 +1789,8 @@ export const getListEventsUrl = (params?: ListEventsParams,) => {
 
 /**
  * With `agent_id`, that agent's. Without, errors and feedback of all agents; other kinds are merged from the 200
- * agents most recently seen, as `scope` says.
+ * agents most recently seen, as `scope` says. Without `agent_id` and `start_date`, the last 400 days up to the end are
+ * looked at, as `start` and `end` say; days on which no error (or feedback) was counted are passed over.
  * @summary Raw events, newest first
  */
 export const listEvents = async (params?: ListEventsParams, options?: Parameters<typeof request>[1]): Promise<EventsAnswer> => {
@@ -2059,6 +2067,30 @@ export const getGetHealthUrl = () => {
 export const getHealth = async ( options?: Parameters<typeof request>[1]): Promise<HealthAnswer> => {
 
   return request<HealthAnswer>(getGetHealthUrl(),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export const getGetLivenessUrl = () => {
+
+
+
+
+  return `/health/live`
+}
+
+/**
+ * @summary Whether the service runs, as `/health`
+ */
+export const getLiveness = async ( options?: Parameters<typeof request>[1]): Promise<HealthAnswer> => {
+
+  return request<HealthAnswer>(getGetLivenessUrl(),
   {
     ...options,
     method: 'GET'

@@ -31,14 +31,16 @@ export function EventReceipt({ receipt, isStored }: ReceiptProps) {
             ? [CircleCheck, "text-ok", "Stored and counted: every number contains it"]
             : [Clock, "text-warn", `Stored, not counted yet; what is in front waits ${formatNumber(progress.data.lag_ms, "ms")}`];
   return (
-    <p className="flex min-w-0 flex-wrap items-center gap-x-1.5" aria-live="polite">
-      <Icon aria-hidden className={`size-4 shrink-0 ${color}`} />
-      <span>{text}</span>
-      {receipt && (
-        <Link to="/pipeline" search={{ find: receipt }} className="link font-mono text-xs" title="Where it is in the pipeline">
-          {receipt}
-        </Link>
-      )}
+    <p className="flex gap-x-1.5" aria-live="polite">
+      <Icon aria-hidden className={`mt-px size-4 shrink-0 ${color}`} />
+      <span className="min-w-0 break-words">
+        {text}{" "}
+        {receipt && (
+          <Link to="/pipeline" search={{ find: receipt }} className="link font-mono text-xs" title="Where it is in the pipeline">
+            {receipt}
+          </Link>
+        )}
+      </span>
     </p>
   );
 }

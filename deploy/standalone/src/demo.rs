@@ -9,7 +9,9 @@ mod fleet;
 mod history;
 mod ledger;
 mod live;
+mod progress;
 mod random;
+mod silence;
 
 use crate::duration::parse_duration;
 use anyhow::{Context, ensure};
@@ -17,7 +19,7 @@ use clap::Args;
 use delivery::Delivery;
 use fleet::Fleet;
 use history::Past;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration};
 use ledger::Ledger;
 use live::Pace;
 use schemas::time::now_micros;
@@ -74,7 +76,7 @@ pub async fn run(args: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<
     let url = reqwest::Url::parse(&args.url).with_context(|| format!("{:?} is no URL", args.url))?;
     anyhow::ensure!(matches!(url.scheme(), "http" | "https"), "{:?} is neither http nor https", args.url);
     let fleet = Fleet::new(args.agents, args.seed, args.events_per_day);
-    let delivery = Delivery::new(&args.url, args.key.as_deref(), shutdown).context("cannot make an HTTP client")?;
+    let delivery = Delivery::new(&url, args.key.as_deref(), shutdown).await?;
     let mut ledger = Ledger::new(args.seed);
     if args.days > 0 {
         post_history(&args, &fleet, &delivery, &mut ledger).await?;
@@ -89,11 +91,10 @@ pub async fn run(args: DemoArgs, shutdown: CancellationToken) -> anyhow::Result<
 }
 
 async fn post_history(args: &DemoArgs, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger) -> anyhow::Result<()> {
-    let bar = ProgressBar::new(fleet.expected_events(args.days));
-    bar.set_style(ProgressStyle::with_template("  history  {bar:32.cyan/dim}  {human_pos} events  {per_sec}  {msg}")?);
+    delivery.progress().begin_history(fleet.expected_events(args.days));
     let begun = Instant::now();
-    let posted = history::post(Past { days: args.days, until: now_micros() }, fleet, delivery, ledger, &bar).await;
-    bar.finish_and_clear();
+    let posted = history::post(Past { days: args.days, until: now_micros() }, fleet, delivery, ledger).await;
+    delivery.progress().end();
     let events = posted?;
     let seconds = begun.elapsed().as_secs_f64().max(0.001);
     say(&format!(
@@ -103,16 +104,17 @@ async fn post_history(args: &DemoArgs, fleet: &Fleet, delivery: &Delivery, ledge
         args.days,
         HumanCount((events as f64 / seconds) as u64),
     ))?;
-    say(&delivery.await_counted(Duration::from_secs(300)).await)
+    delivery.progress().begin_counting();
+    let outcome = delivery.await_counted(Duration::from_secs(300)).await;
+    delivery.progress().end();
+    say(&outcome)
 }
 
 async fn post_live(args: &DemoArgs, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger) -> anyhow::Result<()> {
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("  live  {spinner} {human_pos} events  {msg}")?);
-    bar.set_message(format!("{} events/s for {:?}; Ctrl-C stops", args.rate, args.duration));
+    delivery.progress().begin_live(format!("{} events/s for {}; Ctrl-C stops", args.rate, HumanDuration(args.duration)));
     let pace = Pace { rate: args.rate, duration: args.duration, seed: args.seed };
-    let posted = live::post(pace, fleet, delivery, ledger, &bar).await;
-    bar.finish_and_clear();
+    let posted = live::post(pace, fleet, delivery, ledger).await;
+    delivery.progress().end();
     say(&format!("{} live events", HumanCount(posted?)))
 }
 

@@ -29,8 +29,10 @@ pub struct LiveTotals {
     /// Grows with every change of the row (for `*` the number of agents with events).
     pub version: i64,
     /// When the row was last written.
+    #[schema(format = DateTime)]
     pub as_of: String,
-    /// Time of the newest event of the day.
+    /// Time of the newest event of the day; null where there is none.
+    #[schema(required, format = DateTime)]
     pub last_seen: Option<String>,
     /// All events.
     pub calls: i64,
@@ -44,10 +46,12 @@ pub struct LiveTotals {
     pub error_rate: f64,
     /// `tool_call` events.
     pub tool_calls: i64,
-    /// Mean response time, ms.
-    pub average_response_time: Option<f64>,
-    /// Longest response time, ms.
-    pub max_response_time: Option<f64>,
+    /// Mean response time, ms; null without data.
+    #[schema(required)]
+    pub average_response_time_ms: Option<f64>,
+    /// Longest response time, ms; null without data.
+    #[schema(required)]
+    pub max_response_time_ms: Option<f64>,
     /// Sum of token counts.
     pub total_tokens_used: i64,
     /// Sum of input tokens.
@@ -55,11 +59,13 @@ pub struct LiveTotals {
     /// Sum of output tokens.
     pub output_tokens: i64,
     /// Known cost, US dollars; null where no event had one.
+    #[schema(required)]
     pub cost_usd: Option<f64>,
-    /// Mean feedback.
+    /// Mean feedback; null without data.
+    #[schema(required)]
     pub average_feedback_score: Option<f64>,
-    /// Duplicates skipped.
-    pub duplicates: i64,
+    /// Repeats recognised and not counted again.
+    pub duplicates_skipped: i64,
 }
 
 impl From<&AgentTotals> for LiveTotals {
@@ -77,14 +83,14 @@ impl From<&AgentTotals> for LiveTotals {
             total_errors: t.errors,
             error_rate: mean(t.errors, t.messages, 1.0).unwrap_or(0.0),
             tool_calls: t.tool_calls,
-            average_response_time: mean(t.latency_us, t.latency_n, 1e3),
-            max_response_time: (t.latency_n > 0).then(|| t.latency_max_us as f64 / 1e3),
+            average_response_time_ms: mean(t.latency_us, t.latency_n, 1e3),
+            max_response_time_ms: (t.latency_n > 0).then(|| t.latency_max_us as f64 / 1e3),
             total_tokens_used: t.tokens,
             input_tokens: t.input_tokens,
             output_tokens: t.output_tokens,
             cost_usd: (t.cost_n > 0).then(|| t.cost_nanousd as f64 / 1e9),
             average_feedback_score: mean(t.feedback_micro, t.feedback_n, 1e6),
-            duplicates: t.duplicates,
+            duplicates_skipped: t.duplicates,
         }
     }
 }

@@ -28,22 +28,22 @@ pub enum Column {
     ErrorRate,
     /// `tool_call` events.
     ToolCalls,
-    /// Mean response time.
-    AverageResponseTime,
-    /// Longest response time.
-    MaxResponseTime,
+    /// Mean response time, ms.
+    AverageResponseTimeMs,
+    /// Longest response time, ms.
+    MaxResponseTimeMs,
     /// Sum of token counts.
     TotalTokensUsed,
     /// Sum of input tokens.
     InputTokens,
     /// Sum of output tokens.
     OutputTokens,
-    /// Known cost.
+    /// Known cost, US dollars.
     CostUsd,
     /// Mean feedback.
     AverageFeedbackScore,
-    /// Duplicates skipped.
-    Duplicates,
+    /// Repeats recognised and not counted again.
+    DuplicatesSkipped,
 }
 
 impl Column {
@@ -57,14 +57,14 @@ impl Column {
         Self::TotalErrors,
         Self::ErrorRate,
         Self::ToolCalls,
-        Self::AverageResponseTime,
-        Self::MaxResponseTime,
+        Self::AverageResponseTimeMs,
+        Self::MaxResponseTimeMs,
         Self::TotalTokensUsed,
         Self::InputTokens,
         Self::OutputTokens,
         Self::CostUsd,
         Self::AverageFeedbackScore,
-        Self::Duplicates,
+        Self::DuplicatesSkipped,
     ];
 
     /// The name in queries and answers.
@@ -78,14 +78,14 @@ impl Column {
             Self::TotalErrors => "total_errors",
             Self::ErrorRate => "error_rate",
             Self::ToolCalls => "tool_calls",
-            Self::AverageResponseTime => "average_response_time",
-            Self::MaxResponseTime => "max_response_time",
+            Self::AverageResponseTimeMs => "average_response_time_ms",
+            Self::MaxResponseTimeMs => "max_response_time_ms",
             Self::TotalTokensUsed => "total_tokens_used",
             Self::InputTokens => "input_tokens",
             Self::OutputTokens => "output_tokens",
             Self::CostUsd => "cost_usd",
             Self::AverageFeedbackScore => "average_feedback_score",
-            Self::Duplicates => "duplicates",
+            Self::DuplicatesSkipped => "duplicates_skipped",
         }
     }
 
@@ -107,14 +107,14 @@ impl Column {
             Self::TotalErrors => Some(t.errors as f64),
             Self::ErrorRate => Some(mean(t.errors, t.messages).unwrap_or(0.0)),
             Self::ToolCalls => Some(t.tool_calls as f64),
-            Self::AverageResponseTime => mean(t.latency_us, t.latency_n),
-            Self::MaxResponseTime => (t.latency_n > 0).then_some(t.latency_max_us as f64),
+            Self::AverageResponseTimeMs => mean(t.latency_us, t.latency_n),
+            Self::MaxResponseTimeMs => (t.latency_n > 0).then_some(t.latency_max_us as f64),
             Self::TotalTokensUsed => Some(t.tokens as f64),
             Self::InputTokens => Some(t.input_tokens as f64),
             Self::OutputTokens => Some(t.output_tokens as f64),
             Self::CostUsd => (t.cost_n > 0).then_some(t.cost_nanousd as f64),
             Self::AverageFeedbackScore => mean(t.feedback_micro, t.feedback_n),
-            Self::Duplicates => Some(t.duplicates as f64),
+            Self::DuplicatesSkipped => Some(t.duplicates as f64),
         }
     }
 }
@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn agents_without_data_come_last_in_both_directions() {
         let table = table();
-        assert_eq!(ids(&rank(&table, &query(Column::AverageResponseTime, true))), ["gamma", "team/alpha", "idle", "team/beta"]);
-        assert_eq!(ids(&rank(&table, &query(Column::AverageResponseTime, false))), ["team/alpha", "gamma", "idle", "team/beta"]);
+        assert_eq!(ids(&rank(&table, &query(Column::AverageResponseTimeMs, true))), ["gamma", "team/alpha", "idle", "team/beta"]);
+        assert_eq!(ids(&rank(&table, &query(Column::AverageResponseTimeMs, false))), ["team/alpha", "gamma", "idle", "team/beta"]);
         assert_eq!(ids(&rank(&table, &query(Column::Calls, true))), ["team/beta", "gamma", "team/alpha", "idle"]);
         assert_eq!(ids(&rank(&table, &query(Column::AgentId, true))), ["team/beta", "team/alpha", "idle", "gamma"]);
         assert_eq!(ids(&rank(&table, &query(Column::LastSeen, false)))[0], "idle");
@@ -329,6 +329,14 @@ mod tests {
         assert_eq!(found("m"), "gamma team/alpha team/beta");
         assert_eq!(found("team*"), "team/alpha team/beta");
         assert_eq!(found("zz"), "");
+    }
+
+    #[test]
+    fn columns_bear_the_names_of_the_live_rows() {
+        let row = serde_json::to_value(crate::live_table::LiveTotals::from(&AgentTotals::default())).expect("JSON");
+        for column in Column::ALL {
+            assert!(row.get(column.name()).is_some(), "{column:?}");
+        }
     }
 
     #[test]

@@ -8,12 +8,13 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemas::MessageType;
 use schemas::event::AgentEvent;
 use schemas::item::{
-    AGENT_ID, CONVERSATION_ID, CONVERSATION_INDEX, MESSAGE_TYPE_INDEX, StoredEvent, TIMESTAMP, TYPE_KEY, event_of_item,
-    event_partition_key, event_partition_keys, event_sort_key, n, parse_event_sort_key, s, type_key,
+    AGENT_ID, CONVERSATION_ID, CONVERSATION_INDEX, DATE, MESSAGE_TYPE_INDEX, MetricKey, Period, StoredEvent, Subject, TIMESTAMP, TYPE_KEY,
+    event_of_item, event_partition_key, event_partition_keys, event_sort_key, n, parse_event_sort_key, s, type_key,
 };
 use schemas::size::item_size;
-use schemas::time::{DAY_US, day_of, format_micros};
-use std::collections::HashMap;
+use schemas::time::{DAY_US, day_of, format_micros, parse_day};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 
 /// Items that `BatchGetItem` takes.
 const BATCH: usize = 100;
@@ -141,6 +142,36 @@ impl Store {
             .key(TIMESTAMP, s(event_sort_key(timestamp, event_id)))
             .consistent_read(true);
         Ok(self.tried("GetItem", || request.clone().send()).await?.item.as_ref().and_then(event_of_item))
+    }
+
+    /// The days of a range on which any agent's events of a type were counted.
+    pub(crate) async fn days_with(&self, message_type: MessageType, days: RangeInclusive<i32>) -> Result<BTreeSet<i32>, StoreError> {
+        let fleets = (0..self.inner.shards.fleet_partitions().await).map(|partition| {
+            let key = |day: i32| MetricKey { subject: Subject::Fleet(partition), period: Period::Day(day) };
+            let request = self
+                .inner
+                .client
+                .query()
+                .table_name(&self.inner.tables.metrics)
+                .key_condition_expression("#p = :p AND #d BETWEEN :a AND :b")
+                // A counter that was never added to is not there.
+                .filter_expression("attribute_exists(#t)")
+                .projection_expression("#d")
+                .expression_attribute_names("#p", AGENT_ID)
+                .expression_attribute_names("#d", DATE)
+                .expression_attribute_names("#t", message_type.name())
+                .expression_attribute_values(":p", s(key(*days.start()).partition_key()))
+                .expression_attribute_values(":a", s(key(*days.start()).sort_key()))
+                .expression_attribute_values(":b", s(key(*days.end()).sort_key()))
+                .consistent_read(true);
+            Box::pin(self.clone().pages(request))
+        });
+        let mut pages = stream::iter(fleets).flatten_unordered(WIDTH);
+        let mut found = BTreeSet::new();
+        while let Some(page) = pages.try_next().await? {
+            found.extend(page.iter().filter_map(|item| text(item, DATE).and_then(parse_day)));
+        }
+        Ok(found)
     }
 
     /// Keys of the newest indexed events of a type, day and shard within a range, at most `limit`, newest first; and

@@ -79,7 +79,11 @@ async fn the_description_is_as_reviewed() {
     for operation in &operations {
         // The page shows operations by the tags that are described.
         assert!(operation["tags"].as_array().is_some_and(|tags| tags.iter().all(|tag| described.contains(&tag))), "{operation}");
+        let is_open = operation["tags"].as_array().is_some_and(|tags| tags.contains(&json!("health")) || tags.contains(&json!("session")));
+        assert!(is_open || operation["responses"].get("401").is_some_and(|r| r["content"]["application/problem+json"].is_object()));
     }
+    let batch = &api["paths"]["/api/v1/events"]["post"]["requestBody"]["content"];
+    assert!(batch["application/json"].is_object() && batch["application/x-ndjson"].is_object(), "{batch}");
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dashboard/openapi.json");
     let described = serde_json::to_string_pretty(&api).expect("JSON") + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {

@@ -3,8 +3,9 @@
 use crate::fixture::{Fixture, Options};
 use schemas::AgentTotals;
 use schemas::event::{AgentEvent, MessageType};
-use schemas::item::{EventItemOptions, ID, KIND, ShardPlan, event_attributes, event_partition_key, kind, n, s};
-use schemas::time::{DAY_US, day_of, format_micros, now_micros};
+use schemas::item::{EventItemOptions, ID, KIND, Period, ShardPlan, Subject, event_attributes, event_partition_key, kind, n, s};
+use schemas::rollup::Rollup;
+use schemas::time::{DAY_US, day_of, format_micros, now_micros, parse_micros};
 use serde_json::{Value, json};
 
 fn event(agent: &str, at: i64, id: &str, message_type: MessageType) -> AgentEvent {
@@ -13,6 +14,13 @@ fn event(agent: &str, at: i64, id: &str, message_type: MessageType) -> AgentEven
 
 fn ids(page: &Value) -> Vec<&str> {
     page["items"].as_array().map(|items| items.iter().filter_map(|i| i["event_id"].as_str()).collect()).unwrap_or_default()
+}
+
+/// A day's counters.
+fn counted(message_type: MessageType, events: i64) -> Rollup {
+    let mut rollup = Rollup { calls: events, ..Rollup::default() };
+    rollup.by_type[message_type as usize] = events;
+    rollup
 }
 
 /// Follows the cursors; answers the ids of all pages.
@@ -110,6 +118,10 @@ async fn errors_of_all_agents_come_from_the_index() {
     let today = i64::from(day_of(now_micros())) * DAY_US;
     let mut events = Vec::new();
     for day in [0, 1, 2, 40] {
+        // Counted in either partition's part of the fleet.
+        fixture
+            .put_rollup(Subject::Fleet(day as u32 % 2), Period::Day((today / DAY_US - day) as i32), &counted(MessageType::Error, 10))
+            .await;
         for i in 0..10 {
             events.push(event(&format!("agent-{i}"), today - day * DAY_US + i % 3, &format!("d{day:02}-{i}"), MessageType::Error));
         }
@@ -120,6 +132,51 @@ async fn errors_of_all_agents_come_from_the_index() {
     let mut expected: Vec<_> = events.iter().filter(|e| e.message_type == MessageType::Error).collect();
     expected.sort_by_key(|e| std::cmp::Reverse((e.timestamp, e.event_id.clone())));
     assert_eq!(met, expected.iter().map(|e| e.event_id.clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_far_apart_follow_each_other_without_empty_pages() {
+    let fixture = Fixture::start().await;
+    let today = i64::from(day_of(now_micros())) * DAY_US;
+    let fleet = async |partition: u32, day: i64, rollup: &Rollup| {
+        fixture.put_rollup(Subject::Fleet(partition), Period::Day((today / DAY_US - day) as i32), rollup).await;
+    };
+    let mut events = Vec::new();
+    for (day, partition) in [(0, 0), (37, 1), (38, 0), (170, 1), (250, 0), (399, 1)] {
+        events.push(event("a", today - day * DAY_US, &format!("d{day}"), MessageType::Error));
+        if day > 1 {
+            fleet(partition, day, &counted(MessageType::Error, 1)).await;
+        }
+    }
+    // Other events every day, and one error out of reach.
+    for day in 2..400 {
+        fleet(0, day, &counted(MessageType::UserMessage, 5)).await;
+    }
+    fleet(0, 38, &counted(MessageType::Error, 1)).await;
+    fleet(0, 250, &counted(MessageType::Error, 1)).await;
+    events.push(event("a", today - 402 * DAY_US, "too-old", MessageType::Error));
+    fleet(0, 402, &counted(MessageType::Error, 1)).await;
+    fixture.put_events(&events).await;
+
+    let far = |day: i64| format_micros(today - day * DAY_US);
+    let mut cursor = String::new();
+    for expected in ["d0", "d37", "d38", "d170", "d250", "d399"] {
+        let page = fixture.get(&format!("/api/v1/events?message_type=error&limit=1{cursor}")).await;
+        assert_eq!(ids(&page), [expected]);
+        assert_eq!(page["start"], far(399));
+        assert!(page["end"].as_str().and_then(parse_micros) > Some(today), "{}", page["end"]);
+        cursor = page["next_key"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();
+        assert_eq!(cursor.is_empty(), expected == "d399", "{expected}");
+    }
+    let whole = fixture.get("/api/v1/events?message_type=error").await;
+    assert_eq!((ids(&whole).len(), whole["next_key"].as_str()), (6, None));
+    let range = fixture.get(&format!("/api/v1/events?message_type=error&start_date={}&end_date={}", far(402), far(200))).await;
+    assert_eq!(ids(&range), ["d250", "d399", "too-old"]);
+    assert_eq!((range["start"].as_str(), range["end"].as_str()), (Some(far(402).as_str()), Some(far(200).as_str())));
+    let refusal = fixture.refused(&format!("/api/v1/events?message_type=error&start_date={}", far(402)), 422).await;
+    assert_eq!(refusal["errors"][0]["field"], "start_date");
+    assert_eq!(ids(&fixture.get(&format!("/api/v1/events?message_type=error&start_date={}", far(399))).await).len(), 6);
+    assert_eq!(ids(&fixture.get(&format!("/api/v1/events?agent_id=a&start_date={}", far(402))).await).len(), 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,22 @@
 /** Says that more has come below what one reads, and never scrolls by itself. */
 import { ArrowDown } from "lucide-react";
 import { type RefObject, useEffect, useRef, useState } from "react";
+import type { Event } from "@/api/generated.ts";
 import { Button } from "@/components/ui/button.tsx";
+import { keyOf } from "./timeline-rows.ts";
 
 interface ArrivalsProps {
-  count: number;
+  events: readonly Event[];
   /** Goes to an event. */
   onGo: (index: number) => void;
 }
 
-export function Arrivals({ count, onGo }: ArrivalsProps) {
+export function Arrivals({ events, onGo }: ArrivalsProps) {
   const end = useRef<HTMLDivElement>(null);
-  const seen = useSeen(count, end);
-  const news = count - seen;
+  const seen = useLastSeen(events, end);
+  // A count would not do: of a very long conversation the oldest events make room for the newest.
+  const firstNew = seen === undefined ? events.length : events.findLastIndex((event) => keyOf(event) === seen) + 1;
+  const news = events.length - firstNew;
   return (
     <>
       <div ref={end} aria-hidden className="h-px" />
@@ -21,7 +25,7 @@ export function Arrivals({ count, onGo }: ArrivalsProps) {
       </p>
       {news > 0 && (
         <div className="pointer-events-none sticky bottom-16 z-10 flex justify-center lg:bottom-4">
-          <Button variant="primary" size="small" className="pointer-events-auto shadow-lg" onClick={() => onGo(seen)}>
+          <Button variant="primary" size="small" className="pointer-events-auto shadow-lg" onClick={() => onGo(firstNew)}>
             <ArrowDown aria-hidden /> {news} new {news === 1 ? "event" : "events"}
           </Button>
         </div>
@@ -30,23 +34,25 @@ export function Arrivals({ count, onGo }: ArrivalsProps) {
   );
 }
 
-/** How many events there were when the end was last on the screen. */
-function useSeen(count: number, end: RefObject<HTMLElement | null>): number {
-  const [seen, setSeen] = useState(count);
-  const newest = useRef(count);
+/** The last event when the end was last on the screen; at first the last there is. */
+function useLastSeen(events: readonly Event[], end: RefObject<HTMLElement | null>): string | undefined {
+  const last = events.at(-1);
+  const newest = last && keyOf(last);
+  const [seen, setSeen] = useState(newest);
+  const current = useRef(newest);
   const isAtEnd = useRef(false);
   useEffect(() => {
     if (!end.current) return;
     const observer = new IntersectionObserver(([entry]) => {
       isAtEnd.current = entry?.isIntersecting ?? false;
-      if (isAtEnd.current) setSeen(newest.current);
+      if (isAtEnd.current) setSeen(current.current);
     });
     observer.observe(end.current);
     return () => observer.disconnect();
   }, [end]);
   useEffect(() => {
-    newest.current = count;
-    if (isAtEnd.current) setSeen(count);
-  }, [count]);
-  return Math.min(seen, count);
+    current.current = newest;
+    if (isAtEnd.current) setSeen(newest);
+  }, [newest]);
+  return seen;
 }

@@ -79,7 +79,7 @@ export function ConversationRows({ rows, area, isNarrow }: RowsProps) {
           {COLUMNS.map(({ title, width }) => (
             <Head key={title} title={title} className={cn("text-right", width)} />
           ))}
-          <Head title="Models" className="hidden w-36 text-left xl:table-cell" />
+          <Head title="Models" className="hidden w-36 text-left min-[1400px]:table-cell" />
         </tr>
       </thead>
       <tbody>
@@ -95,12 +95,12 @@ export function ConversationRows({ rows, area, isNarrow }: RowsProps) {
 
 const COLUMNS = [
   { title: "Started", width: "w-20" },
-  { title: "Duration", width: "w-22" },
+  { title: "Duration", width: "w-22 hidden xl:table-cell" },
   { title: "Messages", width: "w-18" },
   { title: "Events", width: "w-15 hidden 2xl:table-cell" },
   { title: "Errors", width: "w-14" },
-  { title: "Tools", width: "w-13 hidden lg:table-cell" },
-  { title: "Tokens", width: "w-16 hidden lg:table-cell" },
+  { title: "Tools", width: "w-13 hidden xl:table-cell" },
+  { title: "Tokens", width: "w-16 hidden xl:table-cell" },
   { title: "Cost", width: "w-20" },
 ] as const;
 
@@ -149,7 +149,7 @@ function Row({ conversation: c, index }: RowProps) {
       <td className="px-1.5 text-right text-muted-foreground">
         <Ago time={c.startedAt} className="relative z-[1]" />
       </td>
-      <td className="whitespace-nowrap px-1.5 text-right">{formatDuration(c.duration)}</td>
+      <td className="hidden whitespace-nowrap px-1.5 text-right xl:table-cell">{formatDuration(c.duration)}</td>
       <td className="px-1.5 text-right">
         <Count value={c.userMessages} />
       </td>
@@ -159,16 +159,16 @@ function Row({ conversation: c, index }: RowProps) {
       <td className={cn("px-1.5 text-right", c.errorCount > 0 && "font-medium text-bad")}>
         <Count value={c.errorCount} />
       </td>
-      <td className="hidden px-1.5 text-right lg:table-cell">
+      <td className="hidden px-1.5 text-right xl:table-cell">
         <Count value={c.toolCalls} />
       </td>
-      <td className="hidden px-1.5 text-right lg:table-cell">
+      <td className="hidden px-1.5 text-right xl:table-cell">
         <Count value={c.tokens} />
       </td>
       <td className="px-1.5 text-right">
         <Value value={c.costUsd} unit="usd" className="relative z-[1]" />
       </td>
-      <td className="hidden truncate px-1.5 text-muted-foreground text-xs xl:table-cell" title={c.models?.join(", ")}>
+      <td className="hidden truncate px-1.5 text-muted-foreground text-xs min-[1400px]:table-cell" title={c.models?.join(", ")}>
         {c.models?.join(", ")}
       </td>
     </tr>
@@ -181,7 +181,7 @@ function counted(count: number, what: string): string {
 
 /** Nothing is to catch the eye where nothing was counted. */
 function Count({ value }: { value: number }) {
-  return <Value value={value} className={cn(value === 0 && "text-muted-foreground/70")} />;
+  return <Value value={value} className={cn(value === 0 && "text-muted-foreground")} />;
 }
 
 /** A count that may be larger where not all events were read. */

@@ -16,7 +16,7 @@ import { rangeKey } from "@/lib/range.ts";
 import { useMedia } from "@/lib/use-media.ts";
 import { useCalmRows } from "./calm-order.ts";
 import { ConversationRows, conversationKey } from "./conversation-rows.tsx";
-import { coverageOf, FIRST_LIMIT, MOST } from "./coverage.ts";
+import { coverageOf, LIMITS } from "./coverage.ts";
 
 const NONE: readonly Conversation[] = [];
 
@@ -25,21 +25,26 @@ export function Conversations() {
   const { status } = useSearch({ strict: false }) as { status?: string };
   const change = useChangeSearch();
   const isNarrow = useMedia("(max-width: 767px)");
-  const [limit, setLimit] = useState(FIRST_LIMIT);
+  const [limit, setLimit] = useState<number>(LIMITS[0]);
   const area = useRef<HTMLElement>(null);
 
   // The API lists one agent's conversations or everybody's; of several agents they are looked for among everybody's.
   const one = agents.length === 1 ? agents[0] : undefined;
   const isSome = agents.length > 1;
-  const asked = isSome ? MOST : limit;
-  const query = useQuery(conversationsQuery(one, range, asked, status));
+  const query = useQuery({
+    ...conversationsQuery(one, range, limit, status),
+    // A longer list of the same begins with the one that is there.
+    placeholderData: (before, from) => (isSameBut(from?.queryKey, one, status, rangeKey(range)) ? before : undefined),
+  });
   const items = query.data?.items;
   const wanted = useMemo(
     () => (isSome ? items?.filter((c) => agents.includes(c.agent_id)) : items) ?? NONE,
     [items, isSome, agents],
   );
-  const question = [one ?? agents.join(), rangeKey(range), status, asked].join(" ");
+  const question = [one ?? agents.join(), rangeKey(range), status, query.isPlaceholderData ? "loading" : limit].join(" ");
   const { rows, waiting, letIn, onPointerMove } = useCalmRows(wanted, conversationKey, question, area);
+
+  const more = LIMITS.find((each) => each > limit);
 
   const showNewest = () => {
     letIn();
@@ -90,9 +95,9 @@ export function Conversations() {
                 isFiltered: status !== undefined,
                 zone,
               })}
-              {data.has_more && !isSome && limit < MOST && data.items.length >= limit && (
-                <Button size="small" onClick={() => setLimit(MOST)}>
-                  Show {formatInteger(MOST)}
+              {data.has_more && more !== undefined && (
+                <Button size="small" disabled={query.isPlaceholderData} onClick={() => setLimit(more)}>
+                  {query.isPlaceholderData ? "Loading" : `${isSome ? "Look among" : "Show"} ${formatInteger(more)}`}
                 </Button>
               )}
             </p>
@@ -101,6 +106,17 @@ export function Conversations() {
       </Panel>
     </div>
   );
+}
+
+/** Whether a question differs in its limit at most. */
+function isSameBut(
+  key: readonly unknown[] | undefined,
+  agentId: string | undefined,
+  status: string | undefined,
+  range: string,
+): boolean {
+  const [, question, of] = (key ?? []) as [unknown, { agent_id?: string; status?: string }?, string?];
+  return question !== undefined && question.agent_id === agentId && question.status === status && of === range;
 }
 
 interface ScrolledProps {

@@ -2,9 +2,8 @@
 import type { ConversationsAnswer } from "@/api/generated.ts";
 import { formatInteger, formatTime, type Zone } from "@/lib/format.ts";
 
-/** How many are asked for at first, and at most. */
-export const FIRST_LIMIT = 200;
-export const MOST = 1_000;
+/** How many are asked for, at first and then on demand: the server reads all events of each. */
+export const LIMITS = [100, 300, 1_000] as const;
 
 interface Covered {
   answer: Pick<ConversationsAnswer, "items" | "has_more" | "scope">;

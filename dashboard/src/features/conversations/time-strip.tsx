@@ -9,7 +9,10 @@ import { LANES, LOOKS } from "./kinds.ts";
 import { Mark } from "./mark.tsx";
 import { StripAxis } from "./strip-axis.tsx";
 
+/** Height of a lane, px. */
 const LANE = 14;
+/** A key within this time goes on from the step before, ms. */
+const STEP_MS = 800;
 
 interface TimeStripProps {
   events: readonly Event[];
@@ -25,6 +28,7 @@ interface TimeStripProps {
 export function TimeStrip({ events, list, selected, onSelect, zone }: TimeStripProps) {
   const strip = useRef<HTMLDivElement>(null);
   const plot = useRef<HTMLDivElement>(null);
+  const step = useRef({ index: 0, at: 0 });
   const [hovered, setHovered] = useState<number | null>(null);
   const sight = useInSight(list, strip, events.length);
   const times = useMemo(() => events.map((event) => Date.parse(event.timestamp)), [events]);
@@ -33,7 +37,8 @@ export function TimeStrip({ events, list, selected, onSelect, zone }: TimeStripP
   const lanes = useMemo(() => LANES.filter((lane) => events.some((event) => LOOKS[event.message_type].lane === lane)), [events]);
   const height = lanes.length * LANE;
   const y = (event: Event) => (lanes.indexOf(LOOKS[event.message_type].lane) + 0.5) * LANE;
-  const current = selected ?? sight?.first ?? 0;
+  const isHere = selected !== null && (!sight || (selected >= sight.first && selected <= sight.last));
+  const current = isHere ? selected : (sight?.first ?? 0);
   const last = events.length - 1;
 
   const at = (pointer: PointerEvent): number => {
@@ -43,11 +48,15 @@ export function TimeStrip({ events, list, selected, onSelect, zone }: TimeStripP
     return nearestTo(marks, { x: pointer.clientX - box.left, y: pointer.clientY - box.top });
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "Enter") return onSelect(current, true);
-    const next = nextOf(event.key, current, last);
+    // The page has not scrolled yet when a held key comes again.
+    const from = Date.now() - step.current.at < STEP_MS ? step.current.index : current;
+    if (event.key === "Enter") return onSelect(from, true);
+    const next = nextOf(event.key, from, last);
     if (next === undefined) return;
     event.preventDefault();
-    onSelect(Math.max(0, Math.min(last, next)), false);
+    const index = Math.max(0, Math.min(last, next));
+    step.current = { index, at: Date.now() };
+    onSelect(index, false);
   };
 
   const shown = events[hovered ?? current];

@@ -54,7 +54,7 @@ export function Timeline({ answer, list, selected, onSelect, zone }: TimelinePro
           ),
         )}
       </ol>
-      <Arrivals count={events.length} onGo={(index) => onSelect(index, true)} />
+      <Arrivals events={events} onGo={(index) => onSelect(index, true)} />
     </>
   );
 }

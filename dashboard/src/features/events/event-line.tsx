@@ -18,6 +18,8 @@ export interface LineProps {
   isOpen: boolean;
   room: Room;
   zone: Zone;
+  /** Asks for everything again, so that what is missing comes. */
+  onReload: () => void;
 }
 
 /** How much room there is: for two lines in one column, or for columns of this importance and above. */
@@ -25,7 +27,7 @@ export type Room = 0 | 1 | 2 | 3;
 
 /** Columns of a table, and how much room each needs to be there. */
 const COLUMNS = [
-  { title: "Time", width: "w-[6.75rem]" },
+  { title: "Time", width: "w-32 lg:w-[9.25rem]" },
   { title: "Agent", width: "w-36 xl:w-40" },
   { title: "Type", width: "w-[6.75rem]" },
   { title: "Text", width: "" },
@@ -83,7 +85,7 @@ function EventLine({ row, ...props }: RestProps & { row: EventRow }) {
   return (
     <tr {...rowProps(props)}>
       <td className="h-8 truncate pr-2 pl-4">
-        <When row={row} zone={zone} />
+        <When row={row} zone={zone} hasRoom={room >= 2} />
       </td>
       <th scope="row" className="truncate px-2 text-left font-medium" title={row.agent}>
         {row.agent}
@@ -122,7 +124,7 @@ function EventLine({ row, ...props }: RestProps & { row: EventRow }) {
 }
 
 /** The clock, and the day in front of it where that is another one. */
-function When({ row, zone }: { row: EventRow; zone: Zone }) {
+function When({ row, zone, hasRoom = false }: { row: EventRow; zone: Zone; hasRoom?: boolean }) {
   const [day, clock] = formatTime(row.timestamp, zone, "ms").split(", ");
   const isToday = day === formatTime(Date.now(), zone, "day");
   return (
@@ -131,7 +133,7 @@ function When({ row, zone }: { row: EventRow; zone: Zone }) {
       title={formatTimeExact(row.timestamp, zone)}
       className="whitespace-nowrap text-muted-foreground text-xs"
     >
-      {isToday ? clock : `${day} ${clock?.slice(0, 8)}`}
+      {isToday ? clock : `${day} ${hasRoom ? clock : clock?.slice(0, 8)}`}
     </time>
   );
 }
@@ -175,6 +177,9 @@ function GapLine({ gap, ...props }: RestProps & { gap: Gap }) {
           <span className={isNarrow ? "line-clamp-2" : "truncate"} title={gapText(gap)}>
             {gapText(gap)}
           </span>
+          <button type="button" tabIndex={-1} onClick={props.onReload} className="min-h-6 shrink-0 underline underline-offset-2">
+            Load anew
+          </button>
         </span>
       </td>
     </tr>

@@ -5,6 +5,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowUp } from "lucide-react";
 import { type KeyboardEvent, type MouseEvent, type PointerEvent, useEffect, useRef, useState } from "react";
+import { eventPath } from "@/components/event-detail.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { cn } from "@/lib/cn.ts";
 import { formatInteger, type Zone } from "@/lib/format.ts";
@@ -22,6 +23,8 @@ interface EventTableProps {
   zone: Zone;
   openKey: string | undefined;
   onOpen: (key: string) => void;
+  /** Asks for everything again. */
+  onReload: () => void;
 }
 
 const ROW_HEIGHT = 33;
@@ -32,7 +35,7 @@ const AT_TOP = 4;
 /** Rows left below the last in sight when older ones are loaded. */
 const LOAD_BEFORE_END = 20;
 
-export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableProps) {
+export function EventTable({ feed, session, zone, openKey, onOpen, onReload }: EventTableProps) {
   useFeedVersion(feed);
   const scroller = useRef<HTMLDivElement>(null);
   const table = useRef<HTMLTableElement>(null);
@@ -44,7 +47,6 @@ export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableP
     count: view.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowHeight,
-    getItemKey: (index) => view.at(index)?.key ?? index,
     overscan: 6,
     scrollMargin: head,
     scrollPaddingStart: head,
@@ -101,8 +103,10 @@ export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableP
       toNewest();
       feed.hold("focus");
       goTo(0);
-    } else if ((event.key === "Enter" || event.key === " ") && active?.kind === "event") onOpen(active.key);
-    else return;
+    } else if ((event.key === "Enter" || event.key === " ") && active) {
+      if (active.kind === "event") onOpen(active.key);
+      else onReload();
+    } else return;
     event.preventDefault();
   };
   const onClick = (event: MouseEvent) => {
@@ -111,7 +115,9 @@ export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableP
     // Whoever marks text does not want to open anything.
     if (!entry || getSelection()?.type === "Range") return;
     setActive(entry);
-    if (entry.kind === "event") onOpen(entry.key);
+    if (entry.kind !== "event") return;
+    if (event.ctrlKey || event.metaKey) open(eventPath(entry.agent, entry.timestamp, entry.id), "_blank", "noopener");
+    else onOpen(entry.key);
   };
   const onFocus = () => {
     setHasFocus(true);
@@ -129,6 +135,14 @@ export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableP
     ignoresPointer.current = false;
     feed.release("pointer");
   };
+
+  // A list that is gone holds nothing.
+  useEffect(
+    () => () => {
+      for (const holder of ["scroll", "pointer", "focus"] as const) feed.release(holder);
+    },
+    [feed],
+  );
 
   // What was opened from elsewhere (the drawer's own keys) is brought into sight.
   useEffect(() => {
@@ -188,6 +202,7 @@ export function EventTable({ feed, session, zone, openKey, onOpen }: EventTableP
                     isOpen={entry.key === openKey}
                     room={room}
                     zone={zone}
+                    onReload={onReload}
                   />
                 )
               );

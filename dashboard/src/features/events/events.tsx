@@ -43,12 +43,22 @@ export function Events() {
     <div className="flex h-[calc(100dvh-10.75rem)] min-h-96 flex-col gap-2 sm:h-[calc(100dvh-9rem)] lg:h-[calc(100dvh-5.25rem)]">
       <h1 className="sr-only">Live events</h1>
       <FilterBox filter={filter} onApply={apply} />
-      <FilterChips terms={terms} plan={plan} feed={feed} zone={zone} onApply={apply} />
+      <FilterChips terms={terms} plan={plan} feed={feed} session={session} zone={zone} onApply={apply} />
       <Card aria-label="Events" className="flex min-h-0 flex-1 flex-col overflow-hidden">
         <FeedStatus feed={feed} session={session} isFiltered={(plan?.local.length ?? 0) > 0} />
         <PanelBoundary title="The list" onRetry={page.reload}>
           <List page={page} onClear={() => apply("")} hasFilter={terms.length > 0}>
-            {session && <EventTable feed={feed} session={session} zone={zone} openKey={openKey} onOpen={open} />}
+            {session && (
+              <EventTable
+                key={filter}
+                feed={feed}
+                session={session}
+                zone={zone}
+                openKey={openKey}
+                onOpen={open}
+                onReload={page.reload}
+              />
+            )}
           </List>
         </PanelBoundary>
       </Card>
@@ -62,8 +72,11 @@ function useDrawer(openKey: string | undefined) {
   const change = useChangeSearch();
   const { history } = useRouter();
   const isOpenedHere = useRef(false);
-  const current = useRef(openKey);
-  current.current = openKey;
+  /** The key that can still be closed: the browser's dialog says twice that it closes, and going back takes a moment. */
+  const closable = useRef(openKey);
+  useEffect(() => {
+    closable.current = openKey;
+  }, [openKey]);
   const open = useCallback(
     (key: string) => {
       isOpenedHere.current = true;
@@ -73,9 +86,8 @@ function useDrawer(openKey: string | undefined) {
   );
   const move = useCallback((key: string) => change({ event: key }, { replace: true }), [change]);
   const close = useCallback(() => {
-    // The browser's dialog says twice that it closes.
-    if (current.current === undefined) return;
-    current.current = undefined;
+    if (closable.current === undefined) return;
+    closable.current = undefined;
     if (isOpenedHere.current) history.back();
     else change({ event: undefined }, { replace: true });
     isOpenedHere.current = false;
@@ -96,7 +108,7 @@ function List({ page: { feed, session }, hasFilter, onClear, children }: ListPro
   const { zone } = useCommon();
   if (feed.view.length > 0) return children;
   if (!session || session.phase === "loading") return <Loading />;
-  if (session.phase === "failed" && session.error) return <PanelError error={session.error} onRetry={() => session.retry()} />;
+  if (session.error) return <PanelError error={session.error} onRetry={() => session.retry()} />;
   const canGoOn = !session.isEnd && !feed.all.isFull;
   if (canGoOn && session.isLoadingOlder) return <Loading />;
   return (

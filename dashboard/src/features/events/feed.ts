@@ -123,18 +123,21 @@ export class EventFeed {
 
   /**
    * Adds events that the stream did not bring, newest first, where they belong by their time. Where they are not `joined` to what
-   * is there, events in between are missing.
+   * is there, events in between are missing. Answers how many were added.
    */
-  addMissing(rows: readonly EventRow[], isJoined = true): void {
+  addMissing(rows: readonly EventRow[], isJoined = true): number {
     if (!isJoined) this.miss(null, false, "interrupted");
     const oldest = this.all.oldest;
+    let added = 0;
     for (const row of rows.toReversed()) {
       // What is older than all that is loaded comes with its page.
       if (this.known.has(row.key) || (oldest?.kind === "event" && row.timestamp < oldest.timestamp)) continue;
       if (this.isHeld || !isJoined) this.take(row);
       else this.insert(row);
+      added++;
     }
     this.painting.call();
+    return added;
   }
 
   hold(holder: Holder): void {

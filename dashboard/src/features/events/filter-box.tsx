@@ -24,7 +24,8 @@ export function FilterBox({ filter, onApply }: FilterBoxProps) {
   const [isChecked, setIsChecked] = useState(true);
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
-  useEffect(() => setText(filter), [filter]);
+  // What is typed stays as it is where it says the same: somebody goes on writing behind the space.
+  useEffect(() => setText((old) => (normal(old) === normal(filter) ? old : filter)), [filter]);
 
   const typed = useMemo(() => typedAt(text, cursor), [text, cursor]);
   const known = useKnown(typed, isOpen);
@@ -164,6 +165,12 @@ export function FilterBox({ filter, onApply }: FilterBoxProps) {
       </div>
     </search>
   );
+}
+
+/** One way of writing it, to compare; problems are kept apart. */
+function normal(text: string): string {
+  const { terms, problems } = parseFilter(text);
+  return problems.length > 0 ? `\n${text}` : printFilter(terms);
 }
 
 /** Values of the field that is being typed. The server knows the agents and the models. */

@@ -6,17 +6,19 @@ import { formatInteger, formatTime, type Zone } from "@/lib/format.ts";
 import type { EventFeed } from "./feed.ts";
 import { printFilter, printTerm, type Term } from "./filter.ts";
 import type { Plan } from "./plan.ts";
+import type { Session } from "./session.ts";
 import { useFeedVersion } from "./use-feed.ts";
 
 interface FilterChipsProps {
   terms: readonly Term[];
   plan: Plan | undefined;
   feed: EventFeed;
+  session: Session | undefined;
   zone: Zone;
   onApply: (filter: string) => void;
 }
 
-export function FilterChips({ terms, plan, feed, zone, onApply }: FilterChipsProps) {
+export function FilterChips({ terms, plan, feed, session, zone, onApply }: FilterChipsProps) {
   if (terms.length === 0) return null;
   const local = plan?.local ?? [];
   return (
@@ -50,20 +52,24 @@ export function FilterChips({ terms, plan, feed, zone, onApply }: FilterChipsPro
           Clear
         </Button>
       )}
-      {local.length > 0 && <LocalNote local={local} feed={feed} zone={zone} />}
+      {local.length > 0 && <LocalNote local={local} feed={feed} session={session} zone={zone} />}
     </section>
   );
 }
 
+type LocalNoteProps = Pick<FilterChipsProps, "feed" | "session" | "zone"> & { local: readonly Term[] };
+
 /** Says what the browser filters: events that were not loaded are not found. */
-function LocalNote({ local, feed, zone }: { local: readonly Term[]; feed: EventFeed; zone: Zone }) {
+function LocalNote({ local, feed, session, zone }: LocalNoteProps) {
   useFeedVersion(feed);
   const oldest = feed.all.oldest;
+  const isWhole = session?.isEnd && !session.completeFrom && !feed.all.isFull;
   const back = oldest?.kind === "event" ? `, back to ${formatTime(oldest.timestamp, zone, "second")}` : "";
+  const count = formatInteger(feed.all.length);
   return (
     <p className="text-muted-foreground text-xs">
       <span className="font-mono">{printFilter(local)}</span> {local.length === 1 ? "is" : "are"} filtered here from what was
-      loaded: {formatInteger(feed.all.length)} events{back}.
+      loaded: {isWhole ? `all ${count} events that the rest of the filter finds in this range` : `${count} events${back}`}.
     </p>
   );
 }

@@ -8,7 +8,7 @@ function event(agent: string, n: number): Event {
 }
 
 function page(items: Event[], next_key: string | null, complete_from: string | null = null): EventsAnswer {
-  return { items, next_key, as_of: "", scope: { agents: 200, of: 300, complete_from } };
+  return { items, next_key, scope: { agents: 200, of: 300, complete_from } } as EventsAnswer;
 }
 
 /** A server that has these numbers of events per agent; a cursor is where to go on. */

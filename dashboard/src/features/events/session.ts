@@ -11,7 +11,7 @@ import { throttle } from "@/lib/throttle.ts";
 import type { EventFeed } from "./feed.ts";
 import { HistoryReader } from "./history.ts";
 import type { Plan } from "./plan.ts";
-import { rowOf } from "./row.ts";
+import { type EventRow, rowOf } from "./row.ts";
 
 /** Events of a page; more where the browser looks through them. */
 const PAGE = 200;
@@ -20,8 +20,10 @@ const LARGE_PAGE = 1_000;
 const STREAM_WAIT_MS = 700;
 /** When the history around the opening is read again: events are stored within a second as a rule, a minute at worst. */
 const FILL_AFTER_MS = [2_000, 10_000, 65_000];
-/** Clocks of clients may be ahead by so much. */
-const CLOCK_SKEW_MS = 2_000;
+/** Around the opening, at least so much is read again before and after, ms. */
+const AROUND_MS = 1_000;
+/** Most pages of it, where events come fast and are stored late. */
+const MOST_FILL_PAGES = 20;
 /** Between two readings of the newest page while the stream is broken. */
 const FILL_EVERY_MS = 1_000;
 /** Pages that are loaded without being asked for while too little fits to fill the list. */
@@ -137,21 +139,44 @@ export class Session {
     if (this.isEnd) this.phase = "ready";
     await this.loadOlder();
     if (this.isEnded || !isStreamed) return;
-    const around = new Date(openedAt + CLOCK_SKEW_MS).toISOString();
-    for (const ms of FILL_AFTER_MS) this.timers.push(setTimeout(() => void this.fill(around), ms));
+    this.fillLater(openedAt);
   }
 
-  /** Reads what the stream may have left out: up to `until`, or the newest. */
-  private async fill(until?: string): Promise<void> {
-    if (until === undefined) await this.streamOpens();
+  /** Reads the newest page, for what the stream may have left out. */
+  private async fill(): Promise<void> {
+    await this.streamOpens();
     if (this.isEnded || this.phase !== "ready") return;
-    const events = await this.readerOf(until ?? this.question.end)
-      .next(LARGE_PAGE)
-      .catch(() => []);
-    if (this.isEnded) return;
-    const rows = events.map(rowOf);
-    const isJoined = until !== undefined || this.feed.all.length === 0 || rows.some((row) => this.feed.find(row.key));
+    const openedAt = Date.now();
+    const rows = await this.rowsOf(this.readerOf(this.question.end));
+    const isJoined = this.feed.all.length === 0 || rows.some((row) => this.feed.find(row.key));
     this.feed.addMissing(rows, isJoined);
+    this.fillLater(openedAt);
+  }
+
+  /** Plans to look again for what was not stored yet when the stream opened at `time` (ms). */
+  private fillLater(time: number): void {
+    if (this.isEnded) return;
+    for (const timer of this.timers.splice(0)) clearTimeout(timer);
+    for (const ms of FILL_AFTER_MS) this.timers.push(setTimeout(() => void this.fillAround(time), ms));
+  }
+
+  /** Reads the events around `time` (ms) again, as far back as some were missing. */
+  private async fillAround(time: number): Promise<void> {
+    if (this.phase !== "ready") return;
+    const reader = this.readerOf(new Date(time + AROUND_MS).toISOString());
+    const enough = new Date(time - AROUND_MS).toISOString();
+    for (let page = 0; page < MOST_FILL_PAGES; page++) {
+      const rows = await this.rowsOf(reader);
+      const oldest = rows.at(-1);
+      const added = this.feed.addMissing(rows);
+      if (!oldest || reader.isEnd || (added === 0 && oldest.timestamp < enough)) return;
+    }
+  }
+
+  /** A page; none where it cannot be read or is no longer wanted. */
+  private async rowsOf(reader: HistoryReader): Promise<EventRow[]> {
+    const events = await reader.next(LARGE_PAGE).catch(() => []);
+    return this.isEnded ? [] : events.map(rowOf);
   }
 
   /** Until the stream says that it is open, or will not for now. */

@@ -1,6 +1,6 @@
 /** The feed of the page: made once, filled anew when the question put to the server changes. */
 import { type QueryClient, queryOptions, useQueries, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import { agentsQuery } from "@/api/queries.ts";
 import { useCommon } from "@/lib/common.ts";
 import { liveClient } from "@/lib/live.ts";
@@ -92,7 +92,8 @@ export function useFeed(terms: readonly Term[]): FeedPage {
     if (session) session.isFilteredHere = isFilteredHere;
   }, [session, isFilteredHere]);
 
-  return { feed, session, plan, reload: () => setLoads((n) => n + 1) };
+  const reload = useCallback(() => setLoads((n) => n + 1), []);
+  return { feed, session, plan, reload };
 }
 
 /** Answers of all look-ups; what could not be asked is looked for by the browser. */

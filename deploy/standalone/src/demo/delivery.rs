@@ -1,7 +1,9 @@
 //! Delivers batches over HTTP as a careful client does: the same events with the same ids again until they are
-//! acknowledged, at the pace that the server asks for. It must not give up an event silently.
+//! acknowledged, at the pace that the server asks for. It must not give up an event silently, nor wait silently.
 
 use super::conversation::Event;
+use super::progress::Progress;
+use super::silence::{Silence, find_host};
 use anyhow::{Context, bail};
 use event_log::{Position, Receipt};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
@@ -15,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// First and longest pause where the server names none.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// How long a connection may take to come about, and a request to be answered.
+const ANSWER_WITHIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 /// Longest pause that a server may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(30);
 
@@ -25,6 +29,7 @@ pub(super) struct Delivery {
     url: String,
     /// The highest position of each partition so far.
     receipt: Mutex<Option<Receipt>>,
+    progress: Progress,
     shutdown: CancellationToken,
 }
 
@@ -40,15 +45,27 @@ struct Counted {
 
 impl Delivery {
     /// To the server at `url`, with a key where it wants one; gives up on `shutdown`.
-    pub(super) fn new(url: &str, key: Option<&str>, shutdown: CancellationToken) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// Where there is no such host, or the key is no text for a header.
+    pub(super) async fn new(url: &reqwest::Url, key: Option<&str>, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        find_host(url).await?;
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}")).context("the key is no text for a header")?;
             value.set_sensitive(true);
             headers.insert(reqwest::header::AUTHORIZATION, value);
         }
-        let client = Client::builder().default_headers(headers).timeout(Duration::from_secs(30)).no_proxy().build()?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), receipt: Mutex::new(None), shutdown })
+        let (connected, answered) = ANSWER_WITHIN;
+        let client = Client::builder().default_headers(headers).connect_timeout(connected).timeout(answered).no_proxy().build();
+        let client = client.context("cannot make an HTTP client")?;
+        let url = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { client, url, receipt: Mutex::new(None), progress: Progress::new(), shutdown })
+    }
+
+    /// Where it is shown how far it got.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Whether the user wants to stop.
@@ -72,23 +89,43 @@ impl Delivery {
             let (reason, asked) = match request.send().await {
                 Ok(response) if response.status() == StatusCode::ACCEPTED => {
                     let accepted: Accepted = response.json().await.context("the answer is none of Agent Tally's")?;
+                    self.progress.well();
                     return self.note(&accepted.receipt);
                 }
                 Ok(response) if is_worth_retrying(response.status()) => {
                     let asked = retry_after(&response);
-                    (describe(response).await, asked)
+                    (format!("{} does not take the events: {}", self.url, describe(response).await), asked)
                 }
                 Ok(response) => bail!("{} refused the events: {}", self.url, describe(response).await),
-                Err(e) => (format!("{:#}", anyhow::Error::new(e)), None),
+                Err(error) => match Silence::of(&self.client, &self.url, &error).await {
+                    Silence::Passing(reason) => (reason, None),
+                    Silence::ForGood(reason) => bail!(reason),
+                },
             };
-            if begun.elapsed() > PATIENCE {
-                bail!("{} did not take the events for {} s: {reason}", self.url, PATIENCE.as_secs());
+            let until = begun + PATIENCE;
+            if Instant::now() >= until {
+                bail!("{reason}; gave up after {} s", PATIENCE.as_secs());
             }
-            tokio::select! {
-                () = tokio::time::sleep(asked.unwrap_or(pause).min(LONGEST_ASKED)) => {}
-                () = self.shutdown.cancelled() => bail!("stopped while {} did not take the events: {reason}", self.url),
+            if !self.pause(asked.unwrap_or(pause).min(LONGEST_ASKED), &reason, until).await {
+                bail!("stopped, with events that were not taken: {reason}");
             }
             pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Waits before the next try, counting down the time that is left in all; false where the user wants to stop.
+    async fn pause(&self, length: Duration, reason: &str, until: Instant) -> bool {
+        let end = Instant::now() + length;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return true;
+            }
+            self.progress.trouble(reason, until.saturating_duration_since(now));
+            let step = (end - now).min(Duration::from_secs(1));
+            if self.shutdown.run_until_cancelled(tokio::time::sleep(step)).await.is_none() {
+                return false;
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use super::delivery::Delivery;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use futures::stream::{self, StreamExt};
-use indicatif::ProgressBar;
 use schemas::time::{day_of, format_day};
 
 /// Events per request.
@@ -23,18 +22,18 @@ pub(super) struct Past {
 }
 
 /// Posts the past; returns how many events were acknowledged.
-pub(super) async fn post(past: Past, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::Result<u64> {
+pub(super) async fn post(past: Past, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger) -> anyhow::Result<u64> {
     let today = day_of(past.until);
     let mut posted = 0;
     for day in today - past.days.cast_signed() + 1..=today {
-        bar.set_message(format_day(day));
+        delivery.progress().remark(format_day(day));
         let events = events_of_day(fleet, day, past.until);
         let mut requests =
             stream::iter(events.chunks(BATCH).map(|batch| async move { delivery.post(batch).await.map(|()| batch) })).buffered(IN_FLIGHT);
         while let Some(batch) = requests.next().await {
             let batch = batch?;
             batch.iter().for_each(|event| ledger.add(event));
-            bar.inc(batch.len() as u64);
+            delivery.progress().advance(batch.len() as u64);
             posted += batch.len() as u64;
         }
         if delivery.is_stopped() {

@@ -5,7 +5,6 @@ use super::delivery::Delivery;
 use super::fleet::{Agent, Fleet, Trouble};
 use super::ledger::Ledger;
 use super::random::Random;
-use indicatif::ProgressBar;
 use schemas::time::now_micros;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub(super) struct Pace {
 }
 
 /// Posts until the time is up or the user stops it; returns how many events were acknowledged.
-pub(super) async fn post(pace: Pace, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger, bar: &ProgressBar) -> anyhow::Result<u64> {
+pub(super) async fn post(pace: Pace, fleet: &Fleet, delivery: &Delivery, ledger: &mut Ledger) -> anyhow::Result<u64> {
     let mut stage = Stage::new(pace, fleet);
     let begun = Instant::now();
     let mut tick = tokio::time::interval(TICK);
@@ -53,7 +52,7 @@ pub(super) async fn post(pace: Pace, fleet: &Fleet, delivery: &Delivery, ledger:
             batch.iter().for_each(|event| ledger.add(event));
             posted += batch.len() as u64;
             due -= batch.len();
-            bar.set_position(posted);
+            delivery.progress().advance(batch.len() as u64);
         }
     }
     Ok(posted)

@@ -1,6 +1,8 @@
 use crate::server::{Server, agent_tally, run};
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 /// Posts a small fleet's history and a little live traffic; returns its ledger.
 async fn demo(server: &Server, ledger: &Path, duration: &str) -> Value {
@@ -56,4 +58,37 @@ async fn live_traffic_keeps_its_rate() {
     let ledger: Value = serde_json::from_slice(&std::fs::read(&ledger).unwrap()).unwrap();
     let events = ledger["events"].as_u64().unwrap();
     assert!((50..=100).contains(&events), "{events}");
+}
+
+#[tokio::test]
+async fn what_can_never_work_is_told_in_a_sentence_and_not_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"), &[]).await;
+    let secure = server.url.replacen("http://", "https://", 1);
+    let plain = format!("{secure} speaks no TLS; use {}", server.url);
+    for (url, says) in [("http://no-such-host.invalid", "cannot find the host no-such-host.invalid"), (secure.as_str(), plain.as_str())] {
+        let mut command = agent_tally();
+        command.args(["demo", "--url", url, "--days", "1"]);
+        let output = run(command).await;
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(says), "{said}");
+        assert!(!said.contains("trying again") && output.stdout.is_empty(), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_told_at_once_and_tried_again() {
+    // A port that was free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = agent_tally();
+    command.args(["demo", "--url", &format!("http://{address}"), "--days", "1", "--agents", "1", "--duration", "0s"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = tokio::task::spawn_blocking(move || lines.next()).await.unwrap().unwrap().unwrap();
+    assert!(first.contains(&format!("nothing listens at http://{address}")) && first.contains("trying again"), "{first}");
+    let dir = tempfile::tempdir().unwrap();
+    let _server = Server::start(&dir.path().join("data"), &["--listen", &address.to_string()]).await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("all counted"), "{said}");
 }
