@@ -32,7 +32,7 @@ export function ModelsPanel({ agents }: { agents: readonly string[] }) {
     >
       {(data) => (
         <BarList
-          label="Models"
+          label="Models by calls"
           nameTitle="Model"
           columns={[
             { title: "Calls", unit: "count" },

@@ -16,8 +16,8 @@ export function ErrorGroups({ agentId, className }: { agentId: string; className
   const search = { agents: [agentId] } as never;
   return (
     <Panel
-      title="Errors"
-      note={data && (data.is_complete ? "by type and message" : `of the newest ${formatInteger(data.total)}`)}
+      title="Errors by type"
+      note={data && !data.is_complete && `of the newest ${formatInteger(data.total)}`}
       query={query}
       height="h-80"
       isTable

@@ -40,7 +40,7 @@ export function Feedback({ agentId, series }: FeedbackProps) {
       : undefined;
   return (
     <Panel
-      title="Feedback"
+      title="Feedback over time"
       note={note}
       query={query}
       height="h-64"

@@ -28,7 +28,7 @@ export function Tools({ agentId }: { agentId: string }) {
     >
       {(data) => (
         <BarList
-          label="Tools"
+          label="Tools by calls"
           nameTitle="Tool"
           columns={[
             { title: "Calls", unit: "count" },

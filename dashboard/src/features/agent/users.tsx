@@ -35,8 +35,8 @@ export function Users({ agentId }: { agentId: string }) {
   const points = useMemo(() => pointsOf(series.data?.items ?? [], (item) => ({ users: item.visitors })), [series.data]);
   return (
     <Panel
-      title="Users"
-      note="by UTC day"
+      title="Users by day"
+      note="UTC days"
       query={series}
       height="h-64"
       isEmpty={(data) => data.items.every((item) => !item.visitors)}

@@ -27,7 +27,7 @@ export function AgentRows({ items, total, filter, isOld, onMore }: AgentRowsProp
     count: items.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => AGENT_ROW_PX,
-    overscan: 12,
+    overscan: 8,
   });
   const drawn = rows.getVirtualItems();
   const [first, last] = [drawn[0], drawn.at(-1)];
@@ -48,7 +48,7 @@ export function AgentRows({ items, total, filter, isOld, onMore }: AgentRowsProp
   return (
     <section
       ref={scroller}
-      aria-label="Agents"
+      aria-label="List of agents"
       // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
       tabIndex={0}
       aria-busy={isOld}

@@ -18,23 +18,25 @@ interface FiltersProps {
 export function Filters({ text, onText, statuses, sort, counts }: FiltersProps) {
   return (
     <search aria-label="Filter agents" className="flex flex-wrap items-center gap-2">
-      <div className="relative w-full sm:w-64">
-        <Search aria-hidden className="absolute top-2 left-2.5 size-4 text-muted-foreground" />
-        <Input
-          type="search"
-          data-page-filter
-          value={text}
-          onChange={(event) => onText(event.target.value)}
-          placeholder="Part of an agent’s name"
-          aria-label="Search agents"
-          aria-keyshortcuts="/"
-          spellCheck={false}
-          autoComplete="off"
-          className="pl-8"
-        />
+      <div className="flex w-full gap-2 sm:w-auto">
+        <div className="relative min-w-0 flex-1 sm:w-64 sm:flex-none">
+          <Search aria-hidden className="absolute top-2 left-2.5 size-4 text-muted-foreground" />
+          <Input
+            type="search"
+            data-page-filter
+            value={text}
+            onChange={(event) => onText(event.target.value)}
+            placeholder="Search agents"
+            aria-label="Search agents"
+            aria-keyshortcuts="/"
+            spellCheck={false}
+            autoComplete="off"
+            className="pl-8"
+          />
+        </div>
+        <SortSelect sort={sort} />
       </div>
       <StatusFilter statuses={statuses} counts={counts} />
-      <SortSelect sort={sort} />
     </search>
   );
 }
@@ -83,7 +85,7 @@ function SortSelect({ sort }: { sort: string }) {
         const next = AGENT_SORTS.find((each) => each.sort === event.target.value);
         if (next) change({ sort: firstOrder(next.sort, next.isText) });
       }}
-      className="w-27 sm:hidden"
+      className="w-33 sm:hidden"
     >
       {AGENT_SORTS.map((each) => (
         <option key={each.sort} value={each.sort}>
