@@ -13,6 +13,7 @@ import { Menu, MenuItem } from "@/components/ui/menu.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { filterTerm } from "@/lib/filter-term.ts";
 import { formatInteger } from "@/lib/format.ts";
+import { rangeSearch } from "@/lib/search.ts";
 import { saveCsv, saveJson } from "./conversation-files.ts";
 import { ConversationHeader } from "./conversation-header.tsx";
 import { Timeline } from "./timeline.tsx";
@@ -122,11 +123,20 @@ function isInSight(item: HTMLElement): boolean {
 }
 
 function Actions({ id, answer }: { id: string; answer: ConversationAnswer }) {
+  const { status, startedAt, lastEventAt } = answer.conversation;
+  // One that has ended may lie before the range of the page, one that goes on is in it.
+  const ended = status === "active" ? null : { from: Date.parse(startedAt), to: Date.parse(lastEventAt) + 1_000 };
   return (
     <>
       <Link
         to="/events"
-        search={(old) => ({ ...old, agent: undefined, event: undefined, filter: filterTerm("conversation", id) })}
+        search={(old) => ({
+          ...old,
+          agent: undefined,
+          event: undefined,
+          filter: filterTerm("conversation", id),
+          ...(ended ? rangeSearch(ended) : {}),
+        })}
         className={button({ variant: "ghost", size: "small" })}
       >
         As events

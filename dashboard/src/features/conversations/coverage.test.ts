@@ -22,7 +22,7 @@ test("a cut list says that there is more", () => {
 
 test("of several agents it says among which they were looked for", () => {
   expect(coverageOf({ ...base, answer: answer(1_000, true), shown: 31, agents: 3 })).toBe(
-    "31, those of the 3 agents chosen among the newest 1,000 of all agents; the range has older ones too.",
+    "31 of the 3 agents chosen, found among the newest 1,000 of all agents; the range has older ones too.",
   );
 });
 

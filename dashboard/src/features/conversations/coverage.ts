@@ -19,13 +19,10 @@ interface Covered {
 export function coverageOf({ answer, shown, agents, isFiltered, zone }: Covered): string {
   const { items, has_more: hasMore, scope } = answer;
   const said: string[] = [];
-  const all =
-    agents > 0
-      ? `, those of the ${agents} agents chosen among the ${isFiltered ? "matching " : ""}newest ${formatInteger(items.length)} of all agents`
-      : "";
-  if (hasMore)
-    said.push(`${agents > 0 ? formatInteger(shown) : `The newest ${formatInteger(shown)}`}${all}; the range has older ones too.`);
-  else said.push(`All ${formatInteger(shown)} in this range.`);
+  const found = `found among the newest ${formatInteger(items.length)}${isFiltered ? " such" : ""} of all agents`;
+  const what =
+    agents > 0 ? `${formatInteger(shown)} of the ${agents} agents chosen, ${found}` : `The newest ${formatInteger(shown)}`;
+  said.push(hasMore ? `${what}; the range has older ones too.` : `All ${formatInteger(shown)} in this range.`);
   if (scope && scope.agents < scope.of) {
     said.push(
       `Looked at the ${formatInteger(scope.agents)} agents seen most recently of ${formatInteger(scope.of)}; choose one to see all of its conversations.`,

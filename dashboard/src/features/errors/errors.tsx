@@ -10,6 +10,7 @@ import { Panel } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { formatInteger, formatTime, type Zone } from "@/lib/format.ts";
+import { type Range, rangeKey } from "@/lib/range.ts";
 import { useMedia } from "@/lib/use-media.ts";
 import { ErrorTrend } from "./error-trend.tsx";
 import { GroupDrawer } from "./group-drawer.tsx";
@@ -34,7 +35,11 @@ export function Errors() {
   const change = useChangeSearch();
   const isNarrow = useMedia("(max-width: 767px)");
   const [limit, setLimit] = useState(FIRST_LIMIT);
-  const query = useQuery(errorsQuery(agents, range, limit));
+  const query = useQuery({
+    ...errorsQuery(agents, range, limit),
+    // More groups of the same begin with those that are there.
+    placeholderData: (before, from) => (isOf(from?.queryKey, agents, range) ? before : undefined),
+  });
   const { data } = query;
   const types = useMemo(() => typesOf(data?.items ?? []), [data]);
   const groups = useMemo(() => chosen(data?.items ?? [], { type, text: q, sort }), [data, type, q, sort]);
@@ -64,7 +69,7 @@ export function Errors() {
             <Incomplete answer={answer} zone={zone} />
             {groups.length === 0 ? (
               <div className="flex flex-1 flex-col items-center justify-center gap-2 text-muted-foreground">
-                <p>No group matches.</p>
+                <p>No group matches{answer.groups > answer.items.length && " among those that are loaded"}.</p>
                 <Button size="small" onClick={() => change({ q: undefined, type: undefined })}>
                   Show all
                 </Button>
@@ -104,6 +109,12 @@ export function Errors() {
       />
     </div>
   );
+}
+
+/** Whether a question is about these agents and this range, whatever its limit. */
+function isOf(key: readonly unknown[] | undefined, agents: readonly string[], range: Range): boolean {
+  const [, ofAgents, ofRange] = (key ?? []) as [unknown, (readonly string[])?, string?];
+  return ofRange === rangeKey(range) && ofAgents?.join() === agents.join();
 }
 
 /** Good news, unless nothing happened at all. */

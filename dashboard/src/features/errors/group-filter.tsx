@@ -3,6 +3,7 @@ import { Button } from "@/components/ui/button.tsx";
 import { Input } from "@/components/ui/input.tsx";
 import { Select } from "@/components/ui/select.tsx";
 import { formatInteger, formatNumber } from "@/lib/format.ts";
+import { useMedia } from "@/lib/use-media.ts";
 import { typeLabel } from "./groups.ts";
 
 interface GroupFilterProps {
@@ -13,11 +14,13 @@ interface GroupFilterProps {
   onText: (text: string) => void;
 }
 
-/** More types are in a list. */
+/** Further types are in a list. */
 const CHIPS = 6;
+const CHIPS_ON_PHONES = 3;
 
 export function GroupFilter({ types, type, onType, text, onText }: GroupFilterProps) {
-  const [chips, more] = [types.slice(0, CHIPS), types.slice(CHIPS)];
+  const fit = useMedia("(max-width: 639px)") ? CHIPS_ON_PHONES : CHIPS;
+  const [chips, more] = [types.slice(0, fit), types.slice(fit)];
   const total = types.reduce((sum, each) => sum + each.count, 0);
   const chip = (value: string | undefined, label: string, count: number) => (
     <Button
@@ -50,7 +53,7 @@ export function GroupFilter({ types, type, onType, text, onText }: GroupFilterPr
             aria-label="Further types"
             value={more.some((each) => each.type === type) ? type : ""}
             onChange={(event) => onType(event.target.value || undefined)}
-            className="h-7 text-xs"
+            className="h-7 min-w-0 max-w-44 text-xs"
           >
             <option value="">{more.length} more types</option>
             {more.map(({ type: each, count }) => (
