@@ -42,9 +42,9 @@ export function columnsOf(room: Room) {
   return COLUMNS.filter((column) => !("from" in column) || column.from <= room);
 }
 
-export const Line = memo(function Line({ entry, ...props }: LineProps) {
+export function Line({ entry, ...props }: LineProps) {
   return entry.kind === "gap" ? <GapLine gap={entry} {...props} /> : <EventLine row={entry} {...props} />;
-});
+}
 
 type RestProps = Omit<LineProps, "entry">;
 
@@ -63,7 +63,7 @@ function rowProps({ id, index, isActive, isOpen }: RestProps) {
   };
 }
 
-function EventLine({ row, ...props }: RestProps & { row: EventRow }) {
+const EventLine = memo(function EventLine({ row, ...props }: RestProps & { row: EventRow }) {
   const { room, zone } = props;
   if (room === 0) {
     return (
@@ -121,7 +121,7 @@ function EventLine({ row, ...props }: RestProps & { row: EventRow }) {
       )}
     </tr>
   );
-}
+});
 
 /** The clock, and the day in front of it where that is another one. */
 function When({ row, zone, hasRoom = false }: { row: EventRow; zone: Zone; hasRoom?: boolean }) {

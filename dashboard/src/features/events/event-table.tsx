@@ -3,19 +3,16 @@
  * and a button says how many.
  */
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { ArrowUp } from "lucide-react";
 import { type KeyboardEvent, type MouseEvent, type PointerEvent, useEffect, useRef, useState } from "react";
 import { eventPath } from "@/components/event-detail.tsx";
-import { Button } from "@/components/ui/button.tsx";
-import { cn } from "@/lib/cn.ts";
-import { formatInteger, type Zone } from "@/lib/format.ts";
-import { columnsOf, Line, type Room } from "./event-line.tsx";
+import type { Zone } from "@/lib/format.ts";
+import { Line } from "./event-line.tsx";
+import { NewEvents, Spacer, TableHead, useRoom } from "./event-table-parts.tsx";
 import type { EventFeed } from "./feed.ts";
 import { ListEnd } from "./list-end.tsx";
 import type { Entry } from "./row.ts";
 import { MOST_IDLE_PAGES, type Session } from "./session.ts";
 import { useFeedVersion } from "./use-feed.ts";
-import { useMedia } from "./use-media.ts";
 
 interface EventTableProps {
   feed: EventFeed;
@@ -157,20 +154,14 @@ export function EventTable({ feed, session, zone, openKey, onOpen, onReload }: E
   const isActiveInSight = hasFocus && active !== undefined && items.some((item) => view.at(item.index) === active);
   return (
     <div className="relative min-h-0 flex-1" onPointerEnter={onPointerEnter} onPointerLeave={onPointerLeave}>
-      {feed.waitingCount > 0 && !feed.isPaused && (
-        <Button
-          variant="primary"
-          size="small"
-          className="absolute top-9 left-1/2 z-20 -translate-x-1/2 shadow-lg"
-          onClick={(event) => {
-            toNewest();
-            // Not a mouse: the focus must go somewhere.
-            if (event.detail === 0) table.current?.focus({ preventScroll: true });
-          }}
-        >
-          <ArrowUp /> {formatInteger(feed.waitingCount)} new {feed.waitingCount === 1 ? "event" : "events"}
-        </Button>
-      )}
+      <NewEvents
+        feed={feed}
+        onShow={(isMouse) => {
+          toNewest();
+          // The button goes, and the focus must go somewhere.
+          if (!isMouse) table.current?.focus({ preventScroll: true });
+        }}
+      />
       <div ref={scroller} onScroll={onScroll} className="h-full overflow-y-auto overflow-x-hidden [overflow-anchor:none]">
         <table
           ref={table}
@@ -213,53 +204,5 @@ export function EventTable({ feed, session, zone, openKey, onOpen, onReload }: E
         <ListEnd feed={feed} session={session} zone={zone} />
       </div>
     </div>
-  );
-}
-
-function useRoom(): Room {
-  const rooms = [useMedia("(width >= 40rem)"), useMedia("(width >= 64rem)"), useMedia("(width >= 80rem)")];
-  return rooms.filter(Boolean).length as Room;
-}
-
-function TableHead({ room }: { room: Room }) {
-  if (room === 0) {
-    return (
-      <thead className="sr-only">
-        <tr>
-          <th scope="col">Event</th>
-        </tr>
-      </thead>
-    );
-  }
-  const columns = columnsOf(room);
-  return (
-    <thead className="text-muted-foreground text-xs">
-      <tr aria-rowindex={1}>
-        {columns.map((column, i) => (
-          <th
-            key={column.title}
-            scope="col"
-            className={cn(
-              "sticky top-0 z-10 h-7 truncate border-b bg-card font-normal",
-              i === 0 ? "pr-2 pl-4" : i === columns.length - 1 ? "pr-4 pl-2" : "px-2",
-              "isNumber" in column ? "text-right" : "text-left",
-              column.width,
-            )}
-          >
-            {column.title}
-          </th>
-        ))}
-      </tr>
-    </thead>
-  );
-}
-
-/** Holds the place of the rows that are not in sight. */
-function Spacer({ height }: { height: number }) {
-  if (height <= 0) return null;
-  return (
-    <tr aria-hidden>
-      <td className="p-0" style={{ height }} />
-    </tr>
   );
 }
