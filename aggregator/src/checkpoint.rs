@@ -6,7 +6,7 @@
 
 use aws_sdk_dynamodb::Client;
 use event_log::{Assignment, Log, LogError};
-use schemas::item::{ID, KIND, TableNames, kind, n, s};
+use schemas::item::{ID, KIND, TableNames, WRITE_UNITS, WRITE_UNITS_RECORDS, WRITE_UNITS_SINCE, kind, n, s};
 use std::sync::Arc;
 
 /// The last committed position of a partition.
@@ -20,6 +20,31 @@ pub struct Checkpoint {
     pub offset: u64,
     /// When that record was appended, ms since the epoch.
     pub appended_at_ms: i64,
+    /// What the partition has cost.
+    pub spent: Spent,
+}
+
+/// What counting a partition's records has cost, over all processes that did. Only told, never relied on: what a process
+/// spent after its last checkpoint is missing where it was killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Write units, as the store reported them.
+    pub write_units: u64,
+    /// Records finished for them.
+    pub records: u64,
+    /// Since when both are counted, ms since the epoch; 0 where nothing is.
+    pub since_ms: i64,
+}
+
+impl Spent {
+    /// With what came to it.
+    pub fn plus(self, write_units: u64, records: u64, now_ms: i64) -> Self {
+        Self {
+            write_units: self.write_units + write_units,
+            records: self.records + records,
+            since_ms: if self.since_ms == 0 { now_ms } else { self.since_ms },
+        }
+    }
 }
 
 /// Why the aggregator must not go on with this log.
@@ -96,11 +121,17 @@ impl Checkpoints {
             .await?;
         Ok(answer.item.and_then(|item| {
             let number = |name: &str| item.get(name).and_then(|v| v.as_n().ok()).and_then(|v| v.parse::<i64>().ok());
+            let amount = |name: &str| number(name).and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
             Some(Checkpoint {
                 epoch: u32::try_from(number("epoch")?).ok()?,
                 log_id: item.get("log_id")?.as_s().ok()?.clone(),
                 offset: u64::try_from(number("offset")?).ok()?,
                 appended_at_ms: number("appended_at_ms")?,
+                spent: Spent {
+                    write_units: amount(WRITE_UNITS),
+                    records: amount(WRITE_UNITS_RECORDS),
+                    since_ms: number(WRITE_UNITS_SINCE).unwrap_or(0),
+                },
             })
         }))
     }
@@ -117,6 +148,9 @@ impl Checkpoints {
             .item("log_id", s(&checkpoint.log_id))
             .item("offset", n(checkpoint.offset))
             .item("appended_at_ms", n(checkpoint.appended_at_ms))
+            .item(WRITE_UNITS, n(checkpoint.spent.write_units))
+            .item(WRITE_UNITS_RECORDS, n(checkpoint.spent.records))
+            .item(WRITE_UNITS_SINCE, n(checkpoint.spent.since_ms))
             .condition_expression("attribute_not_exists(#k) OR #e < :e OR (#e = :e AND #o < :o)")
             .expression_attribute_names("#k", KIND)
             .expression_attribute_names("#e", "epoch")
@@ -161,6 +195,8 @@ pub struct Start {
     /// Whether the store knows nothing of this log yet: what the group committed was for another store or another
     /// log, and has to be taken back, so that receipts do not claim it.
     pub is_anew: bool,
+    /// What the partition has cost until here.
+    pub spent: Spent,
 }
 
 /// Where to begin an assigned partition, or why not to.
@@ -188,6 +224,7 @@ pub async fn starting_offset(
     if let Some(committed) = assignment.committed.filter(|c| *c > bounds.end && checkpoint.as_ref().is_none_or(|c| c.epoch == epoch)) {
         return Err(LogError::BeyondEnd { topic, partition, committed, end: bounds.end }.into());
     }
+    let spent = checkpoint.as_ref().map_or_else(Spent::default, |checkpoint| checkpoint.spent);
     match (counted, assignment.committed) {
         // A group whose commits are gone goes on behind the checkpoint. A checkpoint behind the commits is a crash's
         // (it is written every 2 s) or an older copy of the store: what it says is where the store is sure.
@@ -196,7 +233,7 @@ pub async fn starting_offset(
             if known < bounds.start {
                 accept_loss_of(checkpoints, partition, known, bounds.start, accept_loss).await?;
             }
-            Ok(Start { offset: counted.min(known).max(bounds.start), is_anew: false })
+            Ok(Start { offset: counted.min(known).max(bounds.start), is_anew: false, spent })
         }
         // A new epoch, a new or lost store: everything that the log has.
         (None, committed) => {
@@ -204,7 +241,7 @@ pub async fn starting_offset(
             if is_lost_store && bounds.start > 0 {
                 accept_loss_of(checkpoints, partition, 0, bounds.start, accept_loss).await?;
             }
-            Ok(Start { offset: bounds.start, is_anew: committed.is_some_and(|c| c > bounds.start) })
+            Ok(Start { offset: bounds.start, is_anew: committed.is_some_and(|c| c > bounds.start), spent })
         }
     }
 }

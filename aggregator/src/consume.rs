@@ -5,7 +5,7 @@
 //! answering however slow the store is.
 
 use crate::barrier::SharedBarrier;
-use crate::checkpoint::{Checkpoint, Checkpoints, Start, StartError, starting_offset};
+use crate::checkpoint::{Checkpoint, Checkpoints, Spent, Start, StartError, starting_offset};
 use crate::commit::Finished;
 use crate::config::{AggregatorConfig, Cadence};
 use crate::decode::Decoder;
@@ -28,7 +28,7 @@ use schemas::rollup::Rollup;
 use schemas::users::UserSet;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -216,11 +216,11 @@ impl Group {
             }
             let (inbox, messages) = mpsc::unbounded_channel();
             let weight = Arc::new(Weight::default());
-            let mut task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, offset, Arc::clone(&weight));
+            let mut task = PartitionTask::new(Arc::clone(&self.shared), assignment.partition, start, Arc::clone(&weight));
             // A replay of what the group has committed takes nothing back.
             task.committed = assignment.committed.filter(|_| !start.is_anew).and_then(|c| c.checked_sub(1));
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
-            self.tasks.spawn(assignment.partition, task.run(messages));
+            self.tasks.spawn(assignment.partition, measure::spending(Arc::clone(&task.spent), task.run(messages)));
             self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
             self.shared.partitions.store(self.workers.len(), Ordering::Relaxed);
         }
@@ -363,13 +363,18 @@ struct PartitionTask {
     last_checkpoint: Option<Instant>,
     draining: Option<oneshot::Sender<()>>,
     next_offset: u64,
+    /// Where it began, with what the partition had cost until then, and when, ms since the epoch.
+    start: Start,
+    started_ms: i64,
+    /// Write units spent since then.
+    spent: Arc<AtomicU64>,
     /// Taken from the inbox, not decoded yet: behind one whose schema the registry has yet to tell.
     undecoded: VecDeque<LogRecord>,
     decoding: Option<Decoding>,
 }
 
 impl PartitionTask {
-    fn new(shared: Arc<Shared>, id: u32, next_offset: u64, weight: Arc<Weight>) -> Self {
+    fn new(shared: Arc<Shared>, id: u32, start: Start, weight: Arc<Weight>) -> Self {
         let state = Partition::new(PartitionConfig {
             epoch: shared.config.epoch,
             partition: id,
@@ -390,7 +395,10 @@ impl PartitionTask {
             last_commit: None,
             last_checkpoint: None,
             draining: None,
-            next_offset,
+            next_offset: start.offset,
+            start,
+            started_ms: schemas::time::now_micros() / 1_000,
+            spent: Arc::default(),
             undecoded: VecDeque::new(),
             decoding: None,
         }
@@ -643,16 +651,18 @@ impl PartitionTask {
         }
         self.is_committing = true;
         self.last_commit = Some(Instant::now());
+        let records = (finished.offset + 1).saturating_sub(self.start.offset);
+        let spent = self.start.spent.plus(self.spent.load(Ordering::Relaxed), records, self.started_ms);
         let (shared, partition) = (Arc::clone(&self.shared), self.id);
         self.doing.push(Box::pin(async move {
-            let outcome = commit(&shared, partition, finished, writes_checkpoint).await;
+            let outcome = commit(&shared, partition, finished, writes_checkpoint.then_some(spent)).await;
             Done::Committed(finished, outcome)
         }));
     }
 }
 
-/// Barrier, commit, checkpoint, in this order.
-async fn commit(shared: &Shared, partition: u32, finished: Finished, writes_checkpoint: bool) -> anyhow::Result<Committed> {
+/// Barrier, commit, and where there is something to be noted in it the checkpoint, in this order.
+async fn commit(shared: &Shared, partition: u32, finished: Finished, spent: Option<Spent>) -> anyhow::Result<Committed> {
     let started = Instant::now();
     shared.barrier.wait().await.context("the store's file cannot be synced")?;
     shared.failpoints.hit(Point::BeforeCommit);
@@ -667,12 +677,13 @@ async fn commit(shared: &Shared, partition: u32, finished: Finished, writes_chec
     }
     shared.failpoints.hit(Point::AfterCommit);
     measure::commit(started);
-    if writes_checkpoint {
+    if let Some(spent) = spent {
         let checkpoint = Checkpoint {
             epoch: shared.config.epoch,
             log_id: shared.log_id.clone(),
             offset: finished.offset,
             appended_at_ms: finished.appended_at_ms,
+            spent,
         };
         if let Err(error) = shared.checkpoints.write(partition, &checkpoint).await {
             tracing::warn!(partition, %error, "cannot write the checkpoint yet");

@@ -1,7 +1,19 @@
 //! The aggregator's Prometheus metrics, spelled once.
 
 use metrics::{counter, gauge, histogram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+tokio::task_local! {
+    /// Write units spent by the partition whose task this is.
+    static SPENT: Arc<AtomicU64>;
+}
+
+/// Runs a partition's work; what it spends is added to `spent`.
+pub(crate) fn spending<F: Future>(spent: Arc<AtomicU64>, work: F) -> impl Future<Output = F::Output> {
+    SPENT.scope(spent, work)
+}
 
 /// One request to the store.
 pub(crate) fn operation(name: &'static str, started: Instant, is_ok: bool) {
@@ -17,7 +29,10 @@ pub(crate) fn store_failure(operation: &'static str, code: &str) {
 /// Write units that the store reported.
 pub(crate) fn write_units(operation: &'static str, units: f64) {
     // Writes consume whole units.
-    counter!("dynamodb_write_units_total", "operation" => operation).increment(units.round().max(0.0) as u64);
+    let units = units.round().max(0.0) as u64;
+    counter!("dynamodb_write_units_total", "operation" => operation).increment(units);
+    // Outside of a partition's task nobody adds them up.
+    let _ = SPENT.try_with(|spent| spent.fetch_add(units, Ordering::Relaxed));
 }
 
 /// What became of records.

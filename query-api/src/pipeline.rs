@@ -2,6 +2,7 @@
 
 use crate::AppState;
 use crate::progress::Progress;
+use crate::shards::Spent;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
@@ -9,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use event_log::{Bounds, LogError};
 use futures::future::try_join_all;
 use schemas::Problem;
+use schemas::size::DOLLARS_PER_MILLION_WRITE_UNITS;
 use schemas::time::{day_of, format_day, format_micros, now_micros};
 use serde::Serialize;
 use service_kit::problem::ApiError;
@@ -72,20 +74,33 @@ struct TodayCounts {
     duplicates_skipped: i64,
 }
 
-/// Write units of the store that the aggregators have spent.
+/// Write units of the store that counting has cost, as the aggregators noted them with their checkpoints. They do so every
+/// 2 s at most, so the last few may be missing; what a killed process had not noted is.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct WriteUnits {
     /// As the store reported them, since `since`.
     total: u64,
-    /// When the aggregators that told began to count them: a process begins anew.
+    /// Since when they are counted.
     #[schema(format = DateTime)]
     since: String,
-    /// Per 1,000 events counted since then; null where there are none.
+    /// Per 1,000 events finished for them; null where there are none.
     #[schema(required)]
     per_1000_events: Option<f64>,
     /// US dollars per million events at the price of a write unit on demand in us-east-1; null where there are none.
     #[schema(required)]
     dollars_per_million_events: Option<f64>,
+}
+
+impl From<Spent> for WriteUnits {
+    fn from(spent: Spent) -> Self {
+        let per_event = (spent.records > 0).then(|| spent.write_units as f64 / spent.records as f64);
+        Self {
+            total: spent.write_units,
+            since: format_micros(spent.since_ms * 1_000),
+            per_1000_events: per_event.map(|units| units * 1_000.0),
+            dollars_per_million_events: per_event.map(|units| units * DOLLARS_PER_MILLION_WRITE_UNITS),
+        }
+    }
 }
 
 /// One partition of the log.
@@ -180,7 +195,7 @@ async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, A
         counted: partitions.iter().map(|p| p.committed).sum(),
         freshness_ms: freshness_us / 1_000,
         today: TodayCounts { date: format_day(today.day), events: today.calls, errors: today.errors, duplicates_skipped: today.duplicates },
-        write_units: None,
+        write_units: state.store.spent().map(WriteUnits::from),
         partitions,
         dead_letters,
         live_table: live_table(&state),

@@ -1,11 +1,11 @@
 //! What must be known to find things: over how many keys an agent's raw events are spread, and how many log
-//! partitions have written fleet items. Read from the control table and the log, kept fresh in the background.
+//! partitions have written fleet items; and beside them what counting has cost. Read from the control table and the log, kept fresh in the background.
 
 use crate::store::{StoreError, failure};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use event_log::Log;
-use schemas::item::{ID, KIND, ShardPlan, TableNames, kind, s};
+use schemas::item::{ID, KIND, ShardPlan, TableNames, WRITE_UNITS, WRITE_UNITS_RECORDS, WRITE_UNITS_SINCE, kind, s};
 use service_kit::admin::Readiness;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -27,6 +27,18 @@ pub(crate) struct Shards {
 struct Known {
     plans: HashMap<String, Vec<ShardPlan>>,
     partitions: u32,
+    spent: Option<Spent>,
+}
+
+/// What counting has cost, as the aggregators told with their checkpoints, over all partitions of the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// Write units.
+    pub(crate) write_units: u64,
+    /// Records finished for them.
+    pub(crate) records: u64,
+    /// Since when both are counted, ms since the epoch.
+    pub(crate) since_ms: i64,
 }
 
 impl Shards {
@@ -67,6 +79,11 @@ impl Shards {
         known.max(now).max(1)
     }
 
+    /// What counting has cost; `None` where no aggregator has told.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        self.known.read().ok()?.spent
+    }
+
     async fn refresh(&self, store: &Client, tables: &TableNames) -> Result<(), StoreError> {
         let mut plans: HashMap<String, Vec<ShardPlan>> = HashMap::new();
         for item in control_items(store, tables, kind::SHARD_PLAN).await? {
@@ -74,11 +91,13 @@ impl Shards {
                 plans.entry(agent).or_default().push(plan);
             }
         }
-        let counted = control_items(store, tables, kind::CHECKPOINT).await?.iter().filter_map(partition_of).max().map_or(0, |p| p + 1);
+        let checkpoints = control_items(store, tables, kind::CHECKPOINT).await?;
+        let counted = checkpoints.iter().filter_map(partition_of).max().map_or(0, |p| p + 1);
         let partitions = self.log.partitions(&self.topic).await.unwrap_or(0).max(counted);
         if let Ok(mut known) = self.known.write() {
             known.plans = plans;
             known.partitions = partitions.max(known.partitions);
+            known.spent = checkpoints.iter().filter_map(|checkpoint| spent_of(checkpoint, &self.topic)).reduce(Spent::joined);
         }
         Ok(())
     }
@@ -92,6 +111,23 @@ fn plan_of(item: &HashMap<String, AttributeValue>) -> Option<(String, ShardPlan)
 
 fn partition_of(checkpoint: &HashMap<String, AttributeValue>) -> Option<u32> {
     checkpoint.get(ID)?.as_s().ok()?.rsplit(':').next()?.parse().ok()
+}
+
+fn spent_of(checkpoint: &HashMap<String, AttributeValue>, topic: &str) -> Option<Spent> {
+    let number = |name: &str| checkpoint.get(name)?.as_n().ok()?.parse::<u64>().ok();
+    let (of, _) = checkpoint.get(ID)?.as_s().ok()?.rsplit_once(':')?;
+    let since_ms = number(WRITE_UNITS_SINCE).and_then(|ms| i64::try_from(ms).ok()).filter(|_| of == topic)?;
+    Some(Spent { write_units: number(WRITE_UNITS)?, records: number(WRITE_UNITS_RECORDS)?, since_ms })
+}
+
+impl Spent {
+    fn joined(self, other: Self) -> Self {
+        Self {
+            write_units: self.write_units + other.write_units,
+            records: self.records + other.records,
+            since_ms: self.since_ms.min(other.since_ms),
+        }
+    }
 }
 
 async fn control_items(store: &Client, tables: &TableNames, kind: &str) -> Result<Vec<HashMap<String, AttributeValue>>, StoreError> {

@@ -10,7 +10,7 @@ pub(crate) use events::{EventFilter, EventKey, EventPage, EventRange, sort_key, 
 pub(crate) use rollups::Sums;
 
 use crate::QueryConfig;
-use crate::shards::Shards;
+use crate::shards::{Shards, Spent};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -171,6 +171,11 @@ impl Store {
             directory: tokio::sync::Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What counting has cost, not more than some seconds ago; `None` where no aggregator has told.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        self.inner.shards.spent()
     }
 
     /// Whether the events table has `ConversationIndex`.

@@ -51,6 +51,13 @@ pub const TYPE_SHARDS: u32 = 8;
 /// Partitions of the directory.
 pub const DIRECTORY_SHARDS: u32 = 64;
 
+/// Of a checkpoint: write units that its partition has cost, as the store reported them.
+pub const WRITE_UNITS: &str = "write_units";
+/// Of a checkpoint: the records that were finished for [`WRITE_UNITS`].
+pub const WRITE_UNITS_RECORDS: &str = "write_units_records";
+/// Of a checkpoint: since when [`WRITE_UNITS`] are counted, ms since the epoch.
+pub const WRITE_UNITS_SINCE: &str = "write_units_since_ms";
+
 /// Kinds of items in the control table.
 pub mod kind {
     /// Last committed position of a topic's partition; id `<topic>:<partition>`.

@@ -3,6 +3,7 @@
 //! Partitions go and come back while it is busy with them, as Kafka's groups do it: from the moment of a rebalance the
 //! consumer answers "not held", and the notice of it comes later.
 
+use aggregator::checkpoint::Checkpoints;
 use aggregator::{AggregatorConfig, AggregatorParts, Cadence, TableOptions, create_tables};
 use axum::http::Method;
 use axum::{Json, Router};
@@ -176,6 +177,27 @@ async fn a_rebalance_while_partitions_begin_is_lived_through() {
     }
     pipeline.run_until(Arc::new(UnsteadyLog(Arc::clone(&pipeline.local))), 5).await;
     assert_eq!(pipeline.calls().await, 5);
+}
+
+#[tokio::test]
+async fn what_counting_costs_is_noted_and_goes_on_after_a_restart() {
+    let pipeline = Pipeline::new().await;
+    let checkpoints =
+        Checkpoints { store: pipeline.engine.client(), tables: TableNames::default(), topic: pipeline.config.topic_events.clone() };
+    let mut noted = Vec::new();
+    for round in 1..=2 {
+        for id in 0..5 {
+            pipeline.post(round * 10 + id, WireForm::SingleObject).await;
+        }
+        pipeline.run_until(Arc::clone(&pipeline.local) as Arc<dyn Log>, u64::from(round) * 5).await;
+        let checkpoint = checkpoints.read(0).await.unwrap().unwrap();
+        assert_eq!(checkpoint.spent.records, checkpoint.offset + 1, "round {round}");
+        noted.push(checkpoint.spent);
+    }
+    // Each event is an item of its own, and with the first come items of the agent's and the fleet's day and hour.
+    assert!(noted[0].write_units >= noted[0].records + 4, "{noted:?}");
+    assert!(noted[1].write_units > noted[0].write_units && noted[1].records > noted[0].records, "{noted:?}");
+    assert!(noted[0].since_ms > 0 && noted[1].since_ms == noted[0].since_ms, "{noted:?}");
 }
 
 /// A schema registry that takes schemas and never tells one.

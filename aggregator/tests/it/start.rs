@@ -1,6 +1,6 @@
 //! Whether the aggregator goes on with a log, and where: the local log, replaced, trimmed and raised.
 
-use aggregator::checkpoint::{Checkpoint, Checkpoints, Start, StartError, starting_offset};
+use aggregator::checkpoint::{Checkpoint, Checkpoints, Spent, Start, StartError, starting_offset};
 use aggregator::{TableOptions, create_tables};
 use event_log::local::{LocalLog, LocalOptions};
 use event_log::{Assignment, Log, LogError, Record, TopicSpec};
@@ -28,7 +28,7 @@ async fn checkpoints(engine: &engines::dynoxide::Dynoxide) -> Checkpoints {
 
 async fn checkpoint_at(log: &Arc<dyn Log>, offset: u64, epoch: u32) -> Checkpoint {
     let record = log.record_at(TOPIC, 0, offset).await.unwrap().unwrap();
-    Checkpoint { epoch, log_id: log.id().await.unwrap(), offset, appended_at_ms: record.appended_at_ms }
+    Checkpoint { epoch, log_id: log.id().await.unwrap(), offset, appended_at_ms: record.appended_at_ms, spent: Spent::default() }
 }
 
 const fn assigned(committed: Option<u64>) -> Assignment {
@@ -57,11 +57,22 @@ async fn a_lost_or_older_store_is_counted_from_where_it_is_sure() {
     let (checkpoints, log) = (checkpoints(&engine).await, log_with(&directory.path().join("log"), 10).await);
     // The group has committed, but this store has no checkpoint: it is not the store that was committed for.
     let lost = starting_offset(&log, &checkpoints, assigned(Some(8)), 0, false).await.unwrap();
-    assert_eq!(lost, Start { offset: 0, is_anew: true });
+    assert_eq!(lost, Start { offset: 0, is_anew: true, spent: Spent::default() });
     // An older copy: from its own checkpoint on.
     checkpoints.write(0, &checkpoint_at(&log, 2, 0).await).await.unwrap();
     let older = starting_offset(&log, &checkpoints, assigned(Some(8)), 0, false).await.unwrap();
-    assert_eq!(older, Start { offset: 3, is_anew: false });
+    assert_eq!(older, Start { offset: 3, is_anew: false, spent: Spent::default() });
+}
+
+#[tokio::test]
+async fn what_a_partition_cost_is_told_to_the_next_process() {
+    let (engine, directory) = (engines::dynoxide::Dynoxide::start().unwrap(), tempfile::tempdir().unwrap());
+    let (checkpoints, log) = (checkpoints(&engine).await, log_with(&directory.path().join("log"), 10).await);
+    let spent = Spent::default().plus(9, 7, 1_000);
+    checkpoints.write(0, &Checkpoint { spent, ..checkpoint_at(&log, 6, 0).await }).await.unwrap();
+    let start = starting_offset(&log, &checkpoints, assigned(Some(7)), 0, false).await.unwrap();
+    assert_eq!(start, Start { offset: 7, is_anew: false, spent });
+    assert_eq!(start.spent.plus(3, 2, 5_000), Spent { write_units: 12, records: 9, since_ms: 1_000 });
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 impl Fixture {
     /// Appends an event; its receipt.
-    async fn append(&self, agent: &str, content: &str) -> String {
+    pub(crate) async fn append(&self, agent: &str, content: &str) -> String {
         let mut event = AgentEvent::new(agent, now_micros(), format!("e-{content}"), MessageType::UserMessage);
         event.content = Some(content.into());
         let record = Record { key: agent.to_owned().into(), value: encode_event(&event, WireForm::default()).into(), headers: Vec::new() };
@@ -26,7 +26,7 @@ impl Fixture {
     }
 
     /// An aggregator that holds both partitions.
-    async fn aggregator(&self) -> Box<dyn GroupConsumer> {
+    pub(crate) async fn aggregator(&self) -> Box<dyn GroupConsumer> {
         let mut consumer = Arc::clone(&self.log).join(GROUP, "agent-events").expect("a member");
         let mut held = 0;
         while held < 2 {

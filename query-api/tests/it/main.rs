@@ -9,4 +9,5 @@ mod events;
 mod fixture;
 mod live;
 mod numbers;
+mod pipeline;
 mod spans;
