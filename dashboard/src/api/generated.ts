@@ -1096,7 +1096,8 @@ export interface TodayCounts {
 }
 
 /**
- * Write units of the store that the aggregators have spent.
+ * Write units of the store that counting has cost, as the aggregators noted them with their checkpoints. They do so every
+ * 2 s at most, so the last few may be missing; what a killed process had not noted is.
  */
 export interface WriteUnits {
   /**
@@ -1105,11 +1106,11 @@ export interface WriteUnits {
      */
   dollars_per_million_events: number | null;
   /**
-     * Per 1,000 events counted since then; null where there are none.
+     * Per 1,000 events finished for them; null where there are none.
      * @nullable
      */
   per_1000_events: number | null;
-  /** When the aggregators that told began to count them: a process begins anew. */
+  /** Since when they are counted. */
   since: string;
   /**
      * As the store reported them, since `since`.
