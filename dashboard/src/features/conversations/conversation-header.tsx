@@ -12,14 +12,16 @@ import { titleOf } from "./title.ts";
 
 interface HeaderProps {
   id: string;
-  /** Absent while it loads. */
+  /** Absent while it loads, or where it could not be loaded. */
   answer: ConversationAnswer | undefined;
+  isLoading: boolean;
   /** Goes to the first error on the timeline. */
   onFirstError: () => void;
 }
 
-export function ConversationHeader({ id, answer, onFirstError }: HeaderProps) {
+export function ConversationHeader({ id, answer, isLoading, onFirstError }: HeaderProps) {
   const conversation = answer?.conversation;
+  const title = conversation && titleOf(conversation);
   return (
     <header className="flex flex-col gap-2">
       <Link
@@ -30,15 +32,16 @@ export function ConversationHeader({ id, answer, onFirstError }: HeaderProps) {
         <ArrowLeft aria-hidden /> Conversations
       </Link>
       <div className="flex flex-wrap items-start gap-x-3 gap-y-1">
-        <h1 className="line-clamp-2 min-w-0 font-semibold text-base [overflow-wrap:anywhere]">
-          {(conversation && titleOf(conversation)) ?? id}
-        </h1>
+        <h1 className="line-clamp-2 min-w-0 font-semibold text-base [overflow-wrap:anywhere]">{title ?? id}</h1>
         {conversation && <ConversationStatus status={conversation.status} />}
       </div>
-      {answer ? <Facts answer={answer} onFirstError={onFirstError} /> : <Skeleton className="h-10 w-full max-w-3xl" />}
+      {answer && <Facts answer={answer} onFirstError={onFirstError} />}
+      {isLoading && <Skeleton className="h-10 w-full max-w-3xl" />}
       <div className="-mt-1 flex min-w-0 items-center gap-1 text-muted-foreground">
-        <span className="truncate font-mono text-2xs">{id}</span>
-        <CopyButton text={id} label="Copy id" />
+        {title && <span className="truncate font-mono text-2xs">{id}</span>}
+        <span className={title ? undefined : "-ml-2"}>
+          <CopyButton text={id} label="Copy id" />
+        </span>
       </div>
     </header>
   );

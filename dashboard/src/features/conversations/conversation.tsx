@@ -1,5 +1,5 @@
 /** One conversation: what was said, called and got wrong, when, and what it came to. */
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams, useSearch } from "@tanstack/react-router";
 import { Download } from "lucide-react";
 import { useCallback, useEffect, useRef, useState } from "react";
@@ -22,7 +22,9 @@ export function Conversation() {
   const { conversationId } = useParams({ strict: false }) as { conversationId: string };
   const { agent, event } = useSearch({ strict: false }) as { agent?: string; event?: string };
   const { zone } = useCommon();
-  const query = useQuery(conversationQuery(conversationId, agent));
+  const options = conversationQuery(conversationId, agent);
+  const known = useQueryClient().getQueryData(options.queryKey);
+  const query = useQuery({ ...options, meta: known && isOver(known) ? {} : options.meta });
   const list = useRef<HTMLOListElement>(null);
   const answer = query.data;
   const [selected, select] = useSelected(answer, event, list);
@@ -35,7 +37,7 @@ export function Conversation() {
   };
   return (
     <div className="flex flex-col gap-3">
-      <ConversationHeader id={conversationId} answer={answer} onFirstError={goToFirstError} />
+      <ConversationHeader id={conversationId} answer={answer} isLoading={query.isPending} onFirstError={goToFirstError} />
       <Panel
         title="Timeline"
         note={
@@ -60,6 +62,14 @@ export function Conversation() {
       </Panel>
     </div>
   );
+}
+
+/** After this long without an event nothing more is expected, ms. */
+const QUIET_MS = 30 * 60_000;
+
+/** Whether it need not be asked for again until it is opened anew. */
+function isOver({ conversation }: ConversationAnswer): boolean {
+  return Date.now() - Date.parse(conversation.lastEventAt) > QUIET_MS;
 }
 
 /** The address follows this long after the last step: a held arrow key makes many. */

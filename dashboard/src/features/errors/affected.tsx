@@ -7,20 +7,18 @@ export function Affected({ group, named }: { group: ErrorGroup; named: number })
   const shown = group.agents.slice(0, named);
   const more = group.agents_affected - shown.length;
   return (
-    <span className="flex min-w-0 items-baseline gap-x-1.5">
-      {shown.map(({ agent_id }, i) => (
-        <span key={agent_id} className="flex min-w-0">
-          <Link
-            to="/agents/$agentId"
-            params={{ agentId: agent_id }}
-            preload={false}
-            className="link relative z-[1] block truncate py-0.5"
-            title={agent_id}
-          >
-            {agent_id}
-          </Link>
-          {i < shown.length - 1 && ","}
-        </span>
+    <span className="flex min-w-0 items-baseline gap-x-2">
+      {shown.map(({ agent_id }) => (
+        <Link
+          key={agent_id}
+          to="/agents/$agentId"
+          params={{ agentId: agent_id }}
+          preload={false}
+          className="link relative z-[1] block min-w-0 truncate py-0.5"
+          title={agent_id}
+        >
+          {agent_id}
+        </Link>
       ))}
       {more > 0 && <span className="shrink-0 whitespace-nowrap text-muted-foreground text-xs">+{formatInteger(more)}</span>}
     </span>

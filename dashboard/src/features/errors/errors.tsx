@@ -1,5 +1,5 @@
 /** What goes wrong: errors by type and message, over time and by agent. */
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useSearch } from "@tanstack/react-router";
 import { CircleCheck } from "lucide-react";
 import { useMemo, useState } from "react";
@@ -10,6 +10,7 @@ import { Panel } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { formatInteger, formatTime, type Zone } from "@/lib/format.ts";
+import { useLive } from "@/lib/live.ts";
 import { type Range, rangeKey } from "@/lib/range.ts";
 import { useMedia } from "@/lib/use-media.ts";
 import { ErrorTrend } from "./error-trend.tsx";
@@ -21,6 +22,8 @@ import { chosen, groupsTable, typesOf } from "./groups.ts";
 /** Groups asked for at first and at most: each comes with an example. */
 const FIRST_LIMIT = 100;
 const MOST = 300;
+/** How often more errors than can all be read are grouped again, ms. */
+const MUCH_MS = 30_000;
 
 interface ErrorsSearch {
   type?: string;
@@ -35,8 +38,14 @@ export function Errors() {
   const change = useChangeSearch();
   const isNarrow = useMedia("(max-width: 767px)");
   const [limit, setLimit] = useState(FIRST_LIMIT);
+  const options = errorsQuery(agents, range, limit);
+  // Grouping the most errors that the server takes is much work, so it is not asked at every change.
+  const isMuch = useQueryClient().getQueryData(options.queryKey)?.is_complete === false;
+  const isPaused = useLive().mode === "paused";
   const query = useQuery({
-    ...errorsQuery(agents, range, limit),
+    ...options,
+    meta: isMuch ? {} : options.meta,
+    refetchInterval: isMuch && !isPaused && options.meta?.refresh ? MUCH_MS : false,
     // More groups of the same begin with those that are there.
     placeholderData: (before, from) => (isOf(from?.queryKey, agents, range) ? before : undefined),
   });

@@ -42,7 +42,7 @@ export function GroupFilter({ types, type, onType, text, onText }: GroupFilterPr
         placeholder="Search type, message, agent"
         value={text}
         onChange={(event) => onText(event.target.value)}
-        className="h-7 w-full text-xs sm:w-56"
+        className="sm:w-56"
       />
       <fieldset className="flex min-w-0 flex-wrap gap-1.5">
         <legend className="sr-only">Type</legend>
@@ -53,7 +53,7 @@ export function GroupFilter({ types, type, onType, text, onText }: GroupFilterPr
             aria-label="Further types"
             value={more.some((each) => each.type === type) ? type : ""}
             onChange={(event) => onType(event.target.value || undefined)}
-            className="h-7 min-w-0 max-w-44 text-xs"
+            className="min-w-0 max-w-48"
           >
             <option value="">{more.length} more types</option>
             {more.map(({ type: each, count }) => (
