@@ -159,11 +159,12 @@ function formatter(zone: Zone, options: Intl.DateTimeFormatOptions): Intl.DateTi
 }
 
 /** How much of a time is shown. */
-export type Precision = "day" | "weekday" | "hour" | "minute" | "second" | "ms" | "clock" | "clock-second";
+export type Precision = "day" | "date" | "weekday" | "hour" | "minute" | "second" | "ms" | "clock" | "clock-second";
 
 const DAY: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
 const PRECISIONS: Record<Precision, Intl.DateTimeFormatOptions> = {
   day: DAY,
+  date: { ...DAY, year: "numeric" },
   weekday: { weekday: "short", ...DAY },
   hour: { ...DAY, hour: "2-digit", minute: "2-digit" },
   minute: { ...DAY, hour: "2-digit", minute: "2-digit" },

@@ -1,4 +1,5 @@
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
+import { useNavigate, useParams } from "@tanstack/react-router";
 import { Command } from "cmdk";
 import { Check } from "lucide-react";
 import { useDeferredValue, useState } from "react";
@@ -14,8 +15,11 @@ const ITEM = "flex cursor-pointer items-center gap-2 rounded px-2 py-1.5 data-[s
 /** Search over all agents; the server searches, so it makes no difference how many there are. */
 export default function AgentList() {
   const close = usePopoverClose();
-  const { agents } = useCommon();
+  const { agents: chosen } = useCommon();
+  const { agentId } = useParams({ strict: false });
+  const agents = agentId ? [agentId] : chosen;
   const change = useChangeSearch();
+  const navigate = useNavigate();
   const [text, setText] = useState("");
   const search = useDeferredValue(text.trim());
   const found = useInfiniteQuery({
@@ -27,8 +31,18 @@ export default function AgentList() {
   const chosenElsewhere = search === "" ? agents.filter((id) => !ids.includes(id)) : [];
 
   const toggle = (id: string) => {
+    // On the page of one agent another one means another page.
+    if (agentId) {
+      close();
+      void navigate({ to: "/agents/$agentId", params: { agentId: id } });
+      return;
+    }
     const next = agents.includes(id) ? agents.filter((each) => each !== id) : [...agents, id].slice(-MOST_AGENTS);
     change({ agents: next.length > 0 ? next : undefined });
+  };
+  const showAll = () => {
+    if (agentId) void navigate({ to: "/agents" });
+    else change({ agents: undefined });
   };
   const row = (id: string, status?: "healthy" | "degraded" | "failing" | "silent") => (
     <Command.Item key={id} value={id} onSelect={() => toggle(id)} className={ITEM} aria-checked={agents.includes(id)}>
@@ -57,7 +71,7 @@ export default function AgentList() {
         )}
       </Command.List>
       <div className="flex items-center justify-between border-t p-1.5">
-        <Button size="small" variant="ghost" disabled={agents.length === 0} onClick={() => change({ agents: undefined })}>
+        <Button size="small" variant="ghost" disabled={agents.length === 0} onClick={showAll}>
           All agents
         </Button>
         <Button size="small" variant="primary" onClick={close}>

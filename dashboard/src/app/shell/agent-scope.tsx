@@ -1,3 +1,4 @@
+import { useParams } from "@tanstack/react-router";
 import { Bot, ChevronDown } from "lucide-react";
 import { lazy, Suspense } from "react";
 import { Button } from "@/components/ui/button.tsx";
@@ -9,7 +10,10 @@ const AgentList = lazy(() => import("./agent-list.tsx"));
 
 /** Which agents the page is about. */
 export function AgentScope() {
-  const { agents } = useCommon();
+  const { agents: chosen } = useCommon();
+  // A page about one agent is about that one, whatever the others are.
+  const { agentId } = useParams({ strict: false });
+  const agents = agentId ? [agentId] : chosen;
   const text = agents.length === 0 ? "All agents" : agents.length === 1 ? agents[0] : `${agents.length} agents`;
   const trigger = (
     <Button aria-label={`Agents: ${text}`} title={agents.join(", ")}>

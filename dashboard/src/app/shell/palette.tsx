@@ -60,7 +60,14 @@ export default function Palette({ onDone }: { onDone: () => void }) {
     run();
   };
   return (
-    <Command value={chosen} onValueChange={setChosen} shouldFilter={false} label="Search and commands" loop className="flex min-h-80 flex-col">
+    <Command
+      value={chosen}
+      onValueChange={setChosen}
+      shouldFilter={false}
+      label="Search and commands"
+      loop
+      className="flex min-h-80 flex-col"
+    >
       <Command.Input
         autoFocus
         value={text}

@@ -5,7 +5,7 @@ import { Popover, usePopoverClose } from "@/components/ui/popover.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
 import { useChangeSearch, useCommon } from "@/lib/common.ts";
 import { formatTime, type Zone } from "@/lib/format.ts";
-import { PRESET_LABELS, PRESETS, type Range } from "@/lib/range.ts";
+import { DAY, PRESET_LABELS, PRESETS, type Range } from "@/lib/range.ts";
 import { rangeSearch } from "@/lib/search.ts";
 
 const DayRange = lazy(() => import("./day-range.tsx"));
@@ -83,8 +83,9 @@ function localZone(): string {
 
 function rangeText(range: Range, zone: Zone): string {
   if ("preset" in range) return PRESET_LABELS[range.preset];
-  const isWholeDays = zone === "utc" && range.from % 86_400_000 === 0 && (range.to + 1) % 86_400_000 === 0;
-  const precision = isWholeDays ? "day" : "minute";
+  const isWholeDays = zone === "utc" && range.from % DAY === 0 && (range.to + 1) % DAY === 0;
+  const isThisYear = new Date(range.from).getUTCFullYear() === new Date().getUTCFullYear();
+  const precision = !isThisYear ? "date" : isWholeDays ? "day" : "minute";
   const [from, to] = [formatTime(range.from, zone, precision), formatTime(range.to, zone, precision)];
   return from === to ? from : `${from} – ${to}`;
 }
