@@ -24,11 +24,7 @@ export function ConversationHeader({ id, answer, isLoading, onFirstError }: Head
   const title = conversation && titleOf(conversation);
   return (
     <header className="flex flex-col gap-2">
-      <Link
-        to="/conversations"
-        search={(old) => ({ ...old, agent: undefined, event: undefined })}
-        className="link flex w-fit items-center gap-1 text-xs [&_svg]:size-3"
-      >
+      <Link to="/conversations" search={{}} className="link flex w-fit items-center gap-1 text-xs [&_svg]:size-3">
         <ArrowLeft aria-hidden /> Conversations
       </Link>
       <div className="flex flex-wrap items-start gap-x-3 gap-y-1">

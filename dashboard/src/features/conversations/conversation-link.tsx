@@ -10,7 +10,7 @@ export function ConversationLink({ conversation, index }: { conversation: Conver
     <Link
       to="/conversations/$conversationId"
       params={{ conversationId: id }}
-      search={(old) => ({ ...old, agent: agent_id, status: undefined })}
+      search={{ agent: agent_id }}
       preload={false}
       data-row={index}
       title={title ? `${title}\n${id}` : id}

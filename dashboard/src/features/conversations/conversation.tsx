@@ -140,13 +140,7 @@ function Actions({ id, answer }: { id: string; answer: ConversationAnswer }) {
     <>
       <Link
         to="/events"
-        search={(old) => ({
-          ...old,
-          agent: undefined,
-          event: undefined,
-          filter: filterTerm("conversation", id),
-          ...(ended ? rangeSearch(ended) : {}),
-        })}
+        search={{ filter: filterTerm("conversation", id), ...(ended ? rangeSearch(ended) : {}) }}
         className={button({ variant: "ghost", size: "small" })}
       >
         As events
@@ -175,7 +169,7 @@ function Missing({ id, detail }: { id: string; detail: string }) {
         Its events may have expired, or not have been counted yet; in that case it appears here by itself. The server says:{" "}
         {detail}.
       </p>
-      <Link to="/conversations" search={(old) => ({ ...old, agent: undefined, event: undefined })} className={button()}>
+      <Link to="/conversations" search={{}} className={button()}>
         All conversations
       </Link>
     </div>

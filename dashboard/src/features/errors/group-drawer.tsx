@@ -85,11 +85,7 @@ function Details({ answer, group, zone }: { answer: ErrorsAnswer; group: ErrorGr
       </div>
       <div className="-mt-2 -ml-2 flex flex-wrap items-center gap-x-1">
         <CopyButton text={group.shape} label="Copy the message" />
-        <Link
-          to="/events"
-          search={(old) => ({ ...old, type: undefined, group: undefined, filter: filterOf(group) })}
-          className={button({ variant: "ghost", size: "small" })}
-        >
+        <Link to="/events" search={{ filter: filterOf(group) }} className={button({ variant: "ghost", size: "small" })}>
           All events of this type
         </Link>
       </div>
