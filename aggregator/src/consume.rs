@@ -20,7 +20,7 @@ use anyhow::Context;
 use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, OptionFuture};
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt as _};
 use schemas::AgentEvent;
 use schemas::codec::WireForm;
 use schemas::item::{MetricKey, Period, Subject};
@@ -37,6 +37,8 @@ use tokio_util::task::JoinMap;
 /// Requests to the store that are under way at once, of inserts and of all others: however many agents have something
 /// to be written, no more connections are opened.
 const REQUESTS_AT_ONCE: usize = 256;
+/// Partitions whose beginning is looked up at once.
+const STARTS_AT_ONCE: usize = 16;
 /// How often a checkpoint is written at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -201,15 +203,14 @@ impl Group {
     }
 
     async fn begin(&mut self, assignments: Vec<Assignment>, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        for assignment in assignments {
-            let Some(start) = self.starting_offset(assignment, shutdown).await? else { return Ok(()) };
+        let checks = assignments.into_iter().map(|assignment| {
+            let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
+            async move { Ok::<_, anyhow::Error>((assignment, ready_start(&shared, assignment, &shutdown).await?)) }
+        });
+        let mut ready = stream::iter(checks).buffer_unordered(STARTS_AT_ONCE);
+        while let Some((assignment, start)) = ready.try_next().await? {
+            let Some(start) = start else { continue };
             let offset = start.offset;
-            if start.is_anew {
-                tracing::warn!(partition = assignment.partition, offset, "this store has not counted this log: counting it anew");
-                if !is_held(self.shared.committer.commit(assignment.partition, offset).await)? {
-                    continue;
-                }
-            }
             if !is_held(self.consumer.begin(assignment.partition, offset))? {
                 tracing::info!(partition = assignment.partition, "the partition is gone before it began");
                 continue;
@@ -225,33 +226,6 @@ impl Group {
             self.shared.partitions.store(self.workers.len(), Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    /// `None` where the process shall stop meanwhile. Takes itself mutably because consumers cannot be shared, so that
-    /// the future can move between threads.
-    async fn starting_offset(&mut self, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<Start>> {
-        let shared = &self.shared;
-        let mut wait = Duration::from_millis(100);
-        loop {
-            let found = starting_offset(&shared.log, &shared.checkpoints, assignment, shared.config.epoch, shared.config.accept_loss);
-            match shutdown.run_until_cancelled(found).await {
-                None => return Ok(None),
-                Some(Ok(start)) => return Ok(Some(start)),
-                Some(Err(StartError::Log(e @ LogError::Trimmed { .. }))) => {
-                    return Err(
-                        anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them")
-                    );
-                }
-                Some(Err(e)) if !e.is_retryable() => return Err(e.into()),
-                Some(Err(error)) => {
-                    tracing::warn!(partition = assignment.partition, %error, "cannot begin a partition yet");
-                    if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-                        return Ok(None);
-                    }
-                    wait = (wait * 2).min(Duration::from_secs(5));
-                }
-            }
-        }
     }
 
     fn hand_over(&mut self, records: Vec<LogRecord>) -> Result<(), LogError> {
@@ -315,6 +289,40 @@ impl Group {
         }
         self.shared.partitions.store(self.workers.len().max(1), Ordering::Relaxed);
     }
+}
+
+/// Where a partition begins, once that is known and the group's commit is not beyond it. `None` where the process shall
+/// stop meanwhile, or another consumer holds the partition by now.
+async fn ready_start(shared: &Shared, assignment: Assignment, shutdown: &CancellationToken) -> anyhow::Result<Option<Start>> {
+    let partition = assignment.partition;
+    let mut wait = Duration::from_millis(100);
+    let start = loop {
+        let found = starting_offset(&shared.log, &shared.checkpoints, assignment, shared.config.epoch, shared.config.accept_loss);
+        match shutdown.run_until_cancelled(found).await {
+            None => return Ok(None),
+            Some(Ok(start)) => break start,
+            Some(Err(StartError::Log(e @ LogError::Trimmed { .. }))) => {
+                return Err(
+                    anyhow::Error::new(e).context("events were trimmed before they were counted; --accept-loss goes on without them")
+                );
+            }
+            Some(Err(e)) if !e.is_retryable() => return Err(e.into()),
+            Some(Err(error)) => {
+                tracing::warn!(partition, %error, "cannot begin a partition yet");
+                if shutdown.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                    return Ok(None);
+                }
+                wait = (wait * 2).min(Duration::from_secs(5));
+            }
+        }
+    };
+    if start.is_anew {
+        tracing::warn!(partition, offset = start.offset, "this store has not counted this log: counting it anew");
+        if !is_held(shared.committer.commit(partition, start.offset).await)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(start))
 }
 
 /// Whether the consumer still held the partition. Where it did not, a rebalance has begun whose notice is yet to come,

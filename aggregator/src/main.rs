@@ -1,10 +1,9 @@
 //! The aggregator as a process of its own, on Kafka and DynamoDB.
 
 use aggregator::{AggregatorConfig, AggregatorParts, TableOptions};
-use anyhow::Context;
 use clap::Parser;
-use service_kit::admin::Readiness;
 use service_kit::log::LogConfig;
+use service_kit::service::Process;
 use service_kit::store::StoreConfig;
 use std::net::SocketAddr;
 
@@ -32,8 +31,6 @@ struct Cli {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let telemetry = service_kit::telemetry::init("aggregator")?;
-    let shutdown = service_kit::shutdown::on_signal()?;
     let topics = cli.log.topics();
     let config = AggregatorConfig {
         topic_events: topics.events,
@@ -43,12 +40,8 @@ async fn main() -> anyhow::Result<()> {
         ..cli.aggregator
     };
     config.validate()?;
+    let process = Process::start("aggregator", "aggregator", cli.admin_listen).await?;
     let (store, tables, log) = (cli.store.client().await, cli.store.tables(), cli.log.connect()?);
-    let readiness = Readiness::new();
-    readiness.set("aggregator", Err("starting".into()));
-    let listener =
-        tokio::net::TcpListener::bind(cli.admin_listen).await.with_context(|| format!("cannot listen on {}", cli.admin_listen))?;
-    let admin = tokio::spawn(service_kit::admin::serve(listener, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
     if cli.create_tables {
         let options = TableOptions { index_conversations: cli.index_conversations, expire_events: config.event_retention_days > 0 };
         aggregator::create_tables(&store, &tables, options).await?;
@@ -56,9 +49,7 @@ async fn main() -> anyhow::Result<()> {
             log.create_topic(&spec).await?;
         }
     }
-    let parts = AggregatorParts { log, store, tables, readiness, barrier: None };
-    let outcome = aggregator::run(config, parts, shutdown.clone()).await;
-    shutdown.cancel();
-    admin.await??;
-    outcome
+    let parts = AggregatorParts { log, store, tables, readiness: process.readiness.clone(), barrier: None };
+    let work = aggregator::run(config, parts, process.shutdown.clone());
+    process.run(work).await
 }

@@ -1,10 +1,8 @@
 //! The ingest gateway as a process of its own, on Kafka.
 
-use anyhow::Context as _;
 use clap::Parser;
 use ingest_gateway::{ServeConfig, serve};
-use service_kit::admin::{self, Readiness};
-use tokio::net::TcpListener;
+use service_kit::service::{Process, listen};
 
 /// Takes agents' events in over HTTP and hands them to the log.
 #[derive(Debug, Parser)]
@@ -18,16 +16,9 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let Cli { config } = Cli::parse();
     config.validate()?;
-    let telemetry = service_kit::telemetry::init("ingest-gateway")?;
-    let shutdown = service_kit::shutdown::on_signal()?;
-    let bind = async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
-    let (listener, admin) = (bind(config.service.listen).await?, bind(config.service.admin_listen).await?);
-    let readiness = Readiness::new();
-    readiness.set("log", Err("starting".into()));
-    let admin = tokio::spawn(admin::serve(admin, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
+    let process = Process::start("ingest-gateway", "log", config.service.admin_listen).await?;
+    let listener = listen(config.service.listen).await?;
     let log = config.service.log.connect()?;
-    let outcome = serve(config, log, readiness, listener, shutdown.clone()).await;
-    shutdown.cancel();
-    admin.await??;
-    outcome
+    let work = serve(config, log, process.readiness.clone(), listener, process.shutdown.clone());
+    process.run(work).await
 }

@@ -5,9 +5,7 @@ use anyhow::Context as _;
 use clap::Args;
 use event_log::Log;
 use schemas::codec::AGENT_EVENT_SCHEMA;
-use service_kit::admin::{self, Readiness};
-use service_kit::auth::Authenticator;
-use service_kit::http;
+use service_kit::admin::Readiness;
 use service_kit::registry;
 use service_kit::service::ServiceConfig;
 use std::sync::Arc;
@@ -57,22 +55,16 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.validate()?;
-    let auth = if config.service.require_keys {
-        let store = config.service.store.client().await;
-        Authenticator::start(store, config.service.store.tables(), shutdown.clone()).await?
-    } else {
-        Authenticator::open()
-    };
+    let auth = config.service.authenticator(None, shutdown.clone()).await?;
     let gateway_config = config.gateway_config();
     let form = registry::register(&config.service.registry, &gateway_config.topic, "agent_tally.AgentEvent", AGENT_EVENT_SCHEMA).await?;
     let gateway = Gateway::with_wire_form(gateway_config, GatewayParts { log, auth, readiness: readiness.clone() }, form)?;
-    let router = gateway.router().merge(admin::router(readiness));
+    let router = gateway.router();
     let watch = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { gateway.watch(shutdown).await }
     });
-    tracing::info!(address = %listener.local_addr()?, "ingest gateway is listening");
-    http::serve(listener, http::layered(router, "ingest-gateway", &config.service.http), shutdown).await.context("the listener broke")?;
+    config.service.serve("ingest-gateway", listener, router, readiness, shutdown).await?;
     watch.await.context("the watch on the log ended badly")
 }
 

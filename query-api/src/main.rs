@@ -1,10 +1,8 @@
 //! The query API as a process of its own, on Kafka and DynamoDB.
 
-use anyhow::Context as _;
 use clap::Parser;
 use query_api::{ServeConfig, serve};
-use service_kit::admin::{self, Readiness};
-use tokio::net::TcpListener;
+use service_kit::service::{Process, listen};
 
 /// Answers everything that is read.
 #[derive(Debug, Parser)]
@@ -18,16 +16,9 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let Cli { config } = Cli::parse();
     config.validate()?;
-    let telemetry = service_kit::telemetry::init("query-api")?;
-    let shutdown = service_kit::shutdown::on_signal()?;
-    let bind = async |address| TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"));
-    let (listener, admin) = (bind(config.service.listen).await?, bind(config.service.admin_listen).await?);
-    let readiness = Readiness::new();
-    readiness.set("store", Err("starting".into()));
-    let admin = tokio::spawn(admin::serve(admin, readiness.clone(), telemetry.prometheus.clone(), shutdown.clone()));
+    let process = Process::start("query-api", "store", config.service.admin_listen).await?;
+    let listener = listen(config.service.listen).await?;
     let log = config.service.log.connect()?;
-    let outcome = serve(config, log, readiness, listener, shutdown.clone()).await;
-    shutdown.cancel();
-    admin.await??;
-    outcome
+    let work = serve(config, log, process.readiness.clone(), listener, process.shutdown.clone());
+    process.run(work).await
 }

@@ -1,12 +1,9 @@
 //! The query API as a service of its own: its settings and what runs around it. Must not answer anything itself.
 
 use crate::{QueryApi, QueryConfig, QueryParts};
-use anyhow::Context as _;
 use clap::Args;
 use event_log::Log;
-use service_kit::admin::{self, Readiness};
-use service_kit::auth::Authenticator;
-use service_kit::http;
+use service_kit::admin::Readiness;
 use service_kit::service::ServiceConfig;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -65,16 +62,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     config.validate()?;
     let (store, tables) = (config.service.store.client().await, config.service.store.tables());
-    let auth = if config.service.require_keys {
-        Authenticator::start(store.clone(), tables.clone(), shutdown.clone()).await?
-    } else {
-        Authenticator::open()
-    };
+    let auth = config.service.authenticator(Some(store.clone()), shutdown.clone()).await?;
     let parts = QueryParts { log, store, tables, auth, readiness: readiness.clone(), shutdown: shutdown.clone() };
     let api = QueryApi::start(config.query_config(), parts).await?;
-    let router = api.router().merge(admin::router(readiness));
-    tracing::info!(address = %listener.local_addr()?, "query api is listening");
-    http::serve(listener, http::layered(router, "query-api", &config.service.http), shutdown).await.context("the listener broke")
+    config.service.serve("query-api", listener, api.router(), readiness, shutdown).await
 }
 
 #[cfg(test)]

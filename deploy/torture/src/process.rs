@@ -46,11 +46,19 @@ impl Process {
 
     /// Waits until its log says where it listens; returns the base URL. The log must be this process's own.
     pub fn await_address(&mut self, log_file: &std::path::Path) -> anyhow::Result<String> {
+        self.await_logged_address(log_file, "the service is listening")
+    }
+
+    /// Waits until its log says where its admin port is; returns the base URL. From then on it stops in order when told so.
+    pub fn await_admin(&mut self, log_file: &std::path::Path) -> anyhow::Result<String> {
+        self.await_logged_address(log_file, "health and metrics are served")
+    }
+
+    fn await_logged_address(&mut self, log_file: &std::path::Path, message: &str) -> anyhow::Result<String> {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let log = std::fs::read_to_string(log_file)?;
-            let address =
-                log.lines().filter(|l| l.contains("is listening")).find_map(|l| l.split("\"address\":\"").nth(1)?.split('"').next());
+            let address = log.lines().filter(|l| l.contains(message)).find_map(|l| l.split("\"address\":\"").nth(1)?.split('"').next());
             if let Some(address) = address {
                 return Ok(format!("http://{address}"));
             }

@@ -1,28 +1,27 @@
 //! A member of a consumer group. A thread of its own polls librdkafka without pause, so that a slow user is never thrown
 //! out; it pauses fetching by bytes. Offsets are committed by hand only, and only for partitions that are held.
-//!
-//! Why commits are fenced here too: within a generation the brokers take commits from any member for any partition.
-//! A commit therefore runs under a read lock on the held partitions, and they are let go under its write lock.
 
+mod commit;
 mod poll;
 mod rebalance;
 
 use super::config::KafkaConfig;
 use super::mailbox::Mailbox;
 use super::topics::bounds_of;
-use super::{about_topic, native_offset, native_partition, outside, unavailable};
+use super::{about_topic, native_partition, unavailable};
 use crate::{Bounds, Committer, Delivery, GroupConsumer, LogError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use commit::{KafkaCommitter, Queue};
 use poll::PollingThread;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use rebalance::Callbacks;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -36,6 +35,7 @@ pub(super) fn join(config: &Arc<KafkaConfig>, group: &str, topic: &str) -> Resul
         config: Arc::clone(config),
         mailbox: Mailbox::default(),
         held: RwLock::default(),
+        known_round: AtomicU64::new(0),
         partitions: Mutex::default(),
         is_leaving: AtomicBool::new(false),
     });
@@ -44,7 +44,8 @@ pub(super) fn join(config: &Arc<KafkaConfig>, group: &str, topic: &str) -> Resul
     consumer.subscribe(&[topic]).map_err(|error| about_topic(error, topic))?;
     let consumer = Arc::new(consumer);
 
-    let committer = Arc::new(KafkaCommitter { shared: Arc::clone(&shared), consumer: Arc::downgrade(&consumer) });
+    let queue = Arc::new(Queue::default());
+    let committer = Arc::new(KafkaCommitter { shared: Arc::clone(&shared), consumer: Arc::downgrade(&consumer), queue });
     let (commands, inbox) = mpsc::channel();
     let (ended, is_ended) = oneshot::channel();
     let thread = PollingThread::new(Arc::clone(&shared), consumer, inbox, ended);
@@ -52,15 +53,13 @@ pub(super) fn join(config: &Arc<KafkaConfig>, group: &str, topic: &str) -> Resul
         .name(format!("kafka-{topic}"))
         .spawn(move || thread.run())
         .map_err(|error| LogError::Unavailable(format!("starting the consumer's thread: {error}")))?;
-    Ok(KafkaGroupConsumer { shared, commands, committer, round: 0, is_ended: Some(is_ended) })
+    Ok(KafkaGroupConsumer { shared, commands, committer, is_ended: Some(is_ended) })
 }
 
 pub(super) struct KafkaGroupConsumer {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
     committer: Arc<KafkaCommitter>,
-    /// The rebalance that the user knows of.
-    round: u64,
     is_ended: Option<oneshot::Receiver<()>>,
 }
 
@@ -85,12 +84,22 @@ struct Shared {
     topic: String,
     config: Arc<KafkaConfig>,
     mailbox: Mailbox,
-    /// The partitions whose offsets this consumer may commit, with their bounds when they were assigned.
-    /// A commit under way holds the read lock.
-    held: RwLock<BTreeMap<u32, Bounds>>,
+    /// The partitions whose offsets this consumer may commit. A commit under way holds the read lock.
+    held: RwLock<BTreeMap<u32, Held>>,
+    /// The rebalance that the user knows of.
+    known_round: AtomicU64,
     /// Changed by the polling thread only.
     partitions: Mutex<Partitions>,
     is_leaving: AtomicBool,
+}
+
+/// A partition since the user was told of it.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// As they were then.
+    bounds: Bounds,
+    /// The rebalance that brought it.
+    round: u64,
 }
 
 #[derive(Default)]
@@ -115,7 +124,7 @@ impl GroupConsumer for KafkaGroupConsumer {
         async {
             let (round, item) = self.shared.mailbox.next().await;
             if matches!(item, Ok(Delivery::Assigned(_))) {
-                self.round = round;
+                self.shared.known_round.store(round, Ordering::Release);
             }
             item
         }
@@ -154,10 +163,11 @@ impl GroupConsumer for KafkaGroupConsumer {
 
 impl KafkaGroupConsumer {
     fn command(&self, partition: u32, wish: Wish) -> Result<(), LogError> {
-        if !self.shared.holds(partition) || self.shared.partitions().round != self.round {
+        let round = self.shared.known_round.load(Ordering::Acquire);
+        if !self.shared.holds(partition) || self.shared.partitions().round != round {
             return Err(LogError::NotHeld(partition));
         }
-        let command = Command { round: self.round, partition, wish };
+        let command = Command { round, partition, wish };
         self.commands.send(command).map_err(|_| LogError::Unavailable("the consumer has ended".into()))?;
         self.shared.mailbox.wake();
         Ok(())
@@ -174,66 +184,6 @@ impl fmt::Debug for KafkaGroupConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaGroupConsumer").field("topic", &self.shared.topic).field("held", &self.shared.held).finish_non_exhaustive()
     }
-}
-
-struct KafkaCommitter {
-    shared: Arc<Shared>,
-    /// The polling thread owns the consumer, so that it is closed there.
-    consumer: Weak<BaseConsumer<Callbacks>>,
-}
-
-impl Committer for KafkaCommitter {
-    fn commit(&self, partition: u32, next_offset: u64) -> BoxFuture<'_, Result<(), LogError>> {
-        let (shared, consumer) = (Arc::clone(&self.shared), Weak::clone(&self.consumer));
-        async move {
-            tokio::task::spawn_blocking(move || commit(&shared, &consumer, partition, next_offset))
-                .await
-                .map_err(|error| LogError::Unavailable(error.to_string()))?
-        }
-        .boxed()
-    }
-}
-
-impl KafkaCommitter {
-    /// Whether a held partition can be read from that offset.
-    fn check_offset(&self, partition: u32, offset: u64) -> Result<(), LogError> {
-        let held = self.shared.held.read().unwrap_or_else(PoisonError::into_inner);
-        let mut bounds = *held.get(&partition).ok_or(LogError::NotHeld(partition))?;
-        if offset > bounds.end {
-            // Beyond what there was when the partition was assigned. Blocks, but nobody begins there in the normal run.
-            let consumer = self.consumer.upgrade().ok_or(LogError::NotHeld(partition))?;
-            bounds = self.shared.bounds(&consumer, partition)?;
-        }
-        // That the start has grown since is for the fetch to find.
-        if (bounds.start..=bounds.end).contains(&offset) { Ok(()) } else { Err(outside(&self.shared.topic, partition, offset, bounds)) }
-    }
-}
-
-impl fmt::Debug for KafkaCommitter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaCommitter").field("topic", &self.shared.topic).finish_non_exhaustive()
-    }
-}
-
-fn commit(shared: &Shared, consumer: &Weak<BaseConsumer<Callbacks>>, partition: u32, next_offset: u64) -> Result<(), LogError> {
-    // Kept until the broker has answered; see the module's comment.
-    let held = shared.held.read().unwrap_or_else(PoisonError::into_inner);
-    let consumer = consumer.upgrade().filter(|_| held.contains_key(&partition)).ok_or(LogError::NotHeld(partition))?;
-    if consumer.assignment_lost() {
-        return Err(LogError::NotHeld(partition));
-    }
-    let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset(&shared.topic, native_partition(partition), native_offset(next_offset)).map_err(unavailable)?;
-    consumer.commit(&offsets, CommitMode::Sync).map_err(|error| match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::IllegalGeneration
-            | RDKafkaErrorCode::UnknownMemberId
-            | RDKafkaErrorCode::FencedInstanceId
-            | RDKafkaErrorCode::StaleMemberEpoch
-            | RDKafkaErrorCode::FencedMemberEpoch,
-        ) => LogError::NotHeld(partition),
-        _ => about_topic(error, &shared.topic),
-    })
 }
 
 impl Shared {

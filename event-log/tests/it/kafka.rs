@@ -94,6 +94,27 @@ async fn a_handover_waits_for_the_holder_and_its_commits_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_are_committed_together_and_each_is_told_of_its_own() {
+    let Some(log) = real_log() else { return };
+    let topic = topic(&log, 100).await;
+    let mut consumer = join(&log, &topic);
+    let assigned = assigned(&mut *consumer).await;
+    assert_eq!(assigned.len(), 100);
+    fill(&log, &topic, 1_000).await;
+    begin_all(&mut *consumer, &assigned);
+    let records = take(&mut *consumer, 1_000).await;
+    let ends: Vec<u64> = (0..100).map(|p| records.iter().filter(|r| r.partition == p).map(|r| r.offset + 1).max().unwrap_or(0)).collect();
+    let committer = consumer.committer();
+    let commits = (0..101_u32).map(|p| committer.commit(p, ends.get(p as usize).copied().unwrap_or(0)));
+    let mut outcomes = futures::future::join_all(commits).await;
+    assert!(matches!(outcomes.pop(), Some(Err(LogError::NotHeld(100)))));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let committed = log.committed(&group(&topic), &topic).await.expect("committed");
+    assert_eq!(committed, ends.into_iter().map(Some).collect::<Vec<_>>());
+    consumer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_holder_that_does_not_let_go_in_time_loses_its_partitions() {
     let Some(log) = real_log_with(|config| config.revoke_wait_ms = 500) else { return };
     let topic = topic(&log, 2).await;

@@ -2,7 +2,7 @@
 //! the user has too much in hand. It never stops polling for long, which is what keeps the membership.
 
 use super::rebalance::Callbacks;
-use super::{Command, Shared, Wish};
+use super::{Command, Held, Shared, Wish};
 use crate::kafka::topics::offsets_of;
 use crate::kafka::{is_unknown_topic, native_offset, native_partition, outside, record, unavailable};
 use crate::{Assignment, Bounds, Delivery, LogError, LogRecord};
@@ -23,6 +23,8 @@ const POLL: Duration = Duration::from_millis(20);
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
 const BATCH_RECORDS: usize = 1_000;
 const BATCH_BYTES: usize = 256 << 10;
+/// Partitions whose bounds are asked for at once when they are assigned.
+const LOOKS_AT_ONCE: usize = 16;
 const SEEK_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct PollingThread {
@@ -145,8 +147,13 @@ impl PollingThread {
             }
             Err(error) => return Err(error),
         };
-        self.shared.partitions().unannounced.clear();
-        self.shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(bounds);
+        let round = {
+            let mut state = self.shared.partitions();
+            state.unannounced.clear();
+            state.round
+        };
+        let held = bounds.into_iter().map(|(partition, bounds)| (partition, Held { bounds, round }));
+        self.shared.held.write().unwrap_or_else(PoisonError::into_inner).extend(held);
         self.shared.push(Ok(Delivery::Assigned(assignments)));
         Ok(())
     }
@@ -158,8 +165,20 @@ impl PollingThread {
         let committed = offsets_of(&answer, &self.shared.topic, partitions)?;
         let of = |partition: u32| usize::try_from(partition).ok().and_then(|p| committed.get(p).copied().flatten());
         let assignments = new.iter().map(|p| Assignment { partition: *p, committed: of(*p) }).collect();
-        let bounds = new.iter().map(|p| Ok((*p, self.shared.bounds(&self.consumer, *p)?))).collect::<Result<_, LogError>>()?;
-        Ok((assignments, bounds))
+        Ok((assignments, self.bounds(new)?))
+    }
+
+    /// The bounds of partitions, several asked for at once: each takes a round trip or two.
+    fn bounds(&self, partitions: &[u32]) -> Result<BTreeMap<u32, Bounds>, LogError> {
+        let (shared, consumer) = (&*self.shared, &*self.consumer);
+        let of = |part: &[u32]| part.iter().map(|p| Ok((*p, shared.bounds(consumer, *p)?))).collect::<Result<Vec<_>, LogError>>();
+        let parts = partitions.chunks(partitions.len().div_ceil(LOOKS_AT_ONCE).max(1));
+        let found: Vec<_> = std::thread::scope(|scope| {
+            let asked: Vec<_> = parts.map(|part| scope.spawn(move || of(part))).collect();
+            let broken = |_| Err(LogError::Unavailable("asking for the bounds of partitions".into()));
+            asked.into_iter().map(|part| part.join().unwrap_or_else(broken)).collect()
+        });
+        Ok(found.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// Stops and restarts fetching by what the user has not taken yet. False where this turn should take nothing.
