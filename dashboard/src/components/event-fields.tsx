@@ -47,17 +47,20 @@ function tokenNotes(event: Partial<Event>): string | undefined {
   return known.length > 0 ? known.map(([name, count]) => `${formatInteger(count)} ${name}`).join(", ") : undefined;
 }
 
+/** As high as a finger needs. */
+const LINK = "link inline-block min-h-6 min-w-6";
+
 /** Whose it is and what it belongs to, each leading there. */
 export function EventNames({ event }: { event: EventSketch }) {
   const inFilter = (field: string, value: string) => (
-    <Link to="/events" search={{ filter: filterTerm(field, value) }} className="link" title="Events with the same">
+    <Link to="/events" search={{ filter: filterTerm(field, value) }} className={LINK} title="Events with the same">
       {value}
     </Link>
   );
   const rows: [string, ReactNode][] = [
     [
       "Agent",
-      <Link key="agent" to="/agents/$agentId" params={{ agentId: event.agent_id }} className="link">
+      <Link key="agent" to="/agents/$agentId" params={{ agentId: event.agent_id }} className={LINK}>
         {event.agent_id}
       </Link>,
     ],
@@ -70,7 +73,7 @@ export function EventNames({ event }: { event: EventSketch }) {
         to="/conversations/$conversationId"
         params={{ conversationId: event.conversation_id }}
         search={{ agent: event.agent_id }}
-        className="link"
+        className={LINK}
       >
         {event.conversation_id}
       </Link>,
@@ -94,11 +97,11 @@ export function EventNames({ event }: { event: EventSketch }) {
   return (
     <section aria-label="Identity">
       <h3 className="mb-1 font-semibold text-xs">Identity</h3>
-      <dl className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-4 gap-y-1">
+      <dl className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-4 leading-6">
         {rows.map(([title, value]) => (
           <div key={title} className="contents">
             <dt className="text-muted-foreground">{title}</dt>
-            <dd className="break-words font-mono text-xs leading-[18px]">{value}</dd>
+            <dd className="break-words font-mono text-xs leading-6">{value}</dd>
           </div>
         ))}
       </dl>

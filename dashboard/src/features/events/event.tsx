@@ -17,7 +17,10 @@ export function EventPage() {
         <span aria-hidden>/</span>
         <h1 className="min-w-0 break-all font-mono text-xs">{eventId}</h1>
       </nav>
-      <Card aria-label="Event" className="p-4">
+      <Card aria-labelledby="event-title" className="p-4">
+        <h2 id="event-title" className="sr-only">
+          Event
+        </h2>
         <EventDetail
           key={address}
           agentId={agentId}

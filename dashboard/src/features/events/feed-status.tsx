@@ -27,7 +27,7 @@ export function FeedStatus({
   useFeedVersion(feed);
   const shown = feed.view.length;
   return (
-    <header className="flex min-h-10 flex-wrap items-center gap-x-4 gap-y-1 border-b px-3 py-1 sm:px-4">
+    <header className="flex min-h-10 flex-wrap items-center gap-x-3 gap-y-1 border-b px-3 py-1 sm:gap-x-4 sm:px-4">
       <h2 className="hidden font-semibold text-sm sm:block">Events</h2>
       <span className="text-muted-foreground text-xs" title={`${formatInteger(feed.all.length)} loaded`}>
         {formatInteger(shown)} {isFiltered ? `of ${formatInteger(feed.all.length)} loaded` : "loaded"}
@@ -63,7 +63,8 @@ function EventRate({ feed, isLive }: { feed: EventFeed; isLive: boolean }) {
     <span className="flex items-center gap-2" title="Events per second over the last minute">
       <Sparkline values={values} width={90} height={20} className="max-sm:w-12" />
       <span className="text-muted-foreground text-xs">
-        {mean === null ? "…" : formatNumber(mean >= 10 ? Math.round(mean) : Math.round(mean * 10) / 10)} per second
+        {mean === null ? "…" : formatNumber(mean >= 10 ? Math.round(mean) : Math.round(mean * 10) / 10)}/s
+        <span className="sr-only"> events per second, over the last {MEAN_SECONDS} seconds</span>
       </span>
     </span>
   );
