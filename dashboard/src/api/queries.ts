@@ -158,20 +158,12 @@ export const hoursQuery = (agentId: string, range: Range, zone: Zone) =>
     meta: live(range, "rare"),
   });
 
-export type EventsQuestion = Omit<ListEventsParams, "start_date" | "end_date" | "cursor">;
-
-/** Pages of raw events, newest first. */
-export const eventsQuery = (question: EventsQuestion, range?: Range) =>
-  infiniteQueryOptions({
-    queryKey: ["events", question, range ? rangeKey(range) : "all"],
-    queryFn: ({ signal, pageParam }) => {
-      const fixed = range && !("preset" in range) ? timeParameters(spanOf(range, Date.now())) : {};
-      const start = range && "preset" in range ? { start_date: timeParameters(spanOf(range, Date.now())).start_date } : {};
-      return listEvents({ ...question, ...start, ...fixed, cursor: pageParam }, { signal });
-    },
-    initialPageParam: undefined as string | undefined,
-    getNextPageParam: (page) => page.next_key ?? undefined,
-    meta: range ? live(range, "slow") : {},
+/** The newest raw events of the range. */
+export const latestEventsQuery = (question: Omit<ListEventsParams, "start_date" | "end_date" | "cursor">, range: Range) =>
+  queryOptions({
+    queryKey: ["latest-events", question, rangeKey(range)],
+    queryFn: ({ signal }) => atNow(range, (span) => listEvents({ ...question, ...timeParameters(span) }, { signal }))(),
+    meta: live(range, "slow"),
   });
 
 /**

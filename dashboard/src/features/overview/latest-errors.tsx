@@ -1,10 +1,9 @@
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { eventsQuery } from "@/api/queries.ts";
+import { latestEventsQuery } from "@/api/queries.ts";
 import { Panel } from "@/components/panel.tsx";
 import { Ago } from "@/components/value.tsx";
 import { useCommon } from "@/lib/common.ts";
-import { firstPage } from "@/lib/pages.ts";
 
 const ROWS = 20;
 
@@ -12,9 +11,7 @@ const ROWS = 20;
 export function LatestErrors() {
   const { agents, range } = useCommon();
   const one = agents.length === 1 ? agents[0] : undefined;
-  const query = firstPage(
-    useInfiniteQuery(eventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? 200 : ROWS }, range)),
-  );
+  const query = useQuery(latestEventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? 200 : ROWS }, range));
   const shown = (items: NonNullable<typeof query.data>["items"]) =>
     (agents.length > 1 ? items.filter((event) => agents.includes(event.agent_id)) : items).slice(0, ROWS);
   return (
