@@ -18,15 +18,21 @@ function report(name, value, unit, bound) {
   const isOver = bound !== undefined && value > bound;
   failed ||= isOver;
   const shown = Math.abs(value) < 10 ? value.toFixed(3) : value.toFixed(0);
-  process.stdout.write(`${isOver ? "OVER" : "ok  "}  ${name.padEnd(58)} ${shown.padStart(9)} ${unit}${bound === undefined ? "" : ` (at most ${bound})`}\n`);
+  process.stdout.write(
+    `${isOver ? "OVER" : "ok  "}  ${name.padEnd(58)} ${shown.padStart(9)} ${unit}${bound === undefined ? "" : ` (at most ${bound})`}\n`,
+  );
 }
 const quantile = (values, q) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * q))];
 
 async function serve() {
   const directory = mkdtempSync(join(tmpdir(), "agent-tally-measure-"));
-  const child = spawn(BINARY, ["serve", "--listen", "127.0.0.1:0", "--data-dir", join(directory, "data"), "--dashboard-dir", DIST], {
-    stdio: ["ignore", "pipe", "ignore"],
-  });
+  const child = spawn(
+    BINARY,
+    ["serve", "--listen", "127.0.0.1:0", "--data-dir", join(directory, "data"), "--dashboard-dir", DIST],
+    {
+      stdio: ["ignore", "pipe", "ignore"],
+    },
+  );
   const url = await new Promise((resolve, reject) => {
     child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
     createInterface({ input: child.stdout }).on("line", (line) => {
@@ -49,11 +55,21 @@ function demo(url, ...options) {
 }
 
 const post = (url, events) =>
-  fetch(`${url}/api/v1/events`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(events) }).then((r) => r.json());
+  fetch(`${url}/api/v1/events`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(events),
+  }).then((r) => r.json());
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-precise-memory-info", "--js-flags=--expose-gc"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--enable-precise-memory-info",
+    "--js-flags=--expose-gc",
+  ],
 });
 
 /** A page in a profile of its own: nothing is cached. */
@@ -69,7 +85,8 @@ async function fresh() {
       for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.measured.cls += entry.value;
     }).observe({ type: "layout-shift", buffered: true });
     new PerformanceObserver((list) => {
-      for (const entry of list.getEntries()) if (entry.interactionId) window.measured.inp = Math.max(window.measured.inp, entry.duration);
+      for (const entry of list.getEntries())
+        if (entry.interactionId) window.measured.inp = Math.max(window.measured.inp, entry.duration);
     }).observe({ type: "event", durationThreshold: 16, buffered: true });
   });
   return { context, page };
@@ -79,7 +96,11 @@ const figure = (page, title) => page.getByRole("region", { name: title, exact: t
 const settled = async (page) => {
   await page.waitForFunction(() => {
     const main = document.querySelector("main");
-    return main && main.querySelectorAll("[aria-busy=true], .animate-pulse").length === 0 && document.querySelector("svg.recharts-surface");
+    return (
+      main &&
+      main.querySelectorAll("[aria-busy=true], .animate-pulse").length === 0 &&
+      document.querySelector("svg.recharts-surface")
+    );
   });
 };
 
@@ -109,15 +130,24 @@ async function live(url, posts = 60) {
   const { context, page } = await fresh();
   await page.goto(url);
   await settled(page);
-  await page.getByText(/^Live, /).first().waitFor();
+  await page
+    .getByText(/^Live, /)
+    .first()
+    .waitFor();
   const took = [];
   for (let i = 0; i < posts; i++) {
     const before = Number((await figure(page, "Messages").getAttribute("title")).replaceAll(",", ""));
     const seen = page.evaluate(
       (wanted) =>
         new Promise((resolve) => {
-          const element = [...document.querySelectorAll("section")].find((s) => s.getAttribute("aria-label") === "Messages")?.querySelector("p");
-          const look = () => Number(element?.title.replaceAll(",", "")) >= wanted && (resolve(Date.now()), true);
+          const element = [...document.querySelectorAll("section")]
+            .find((s) => s.getAttribute("aria-label") === "Messages")
+            ?.querySelector("p");
+          const look = () => {
+            const isSeen = Number(element?.title.replaceAll(",", "")) >= wanted;
+            if (isSeen) resolve(Date.now());
+            return isSeen;
+          };
           if (look()) return;
           const observer = new MutationObserver(() => look() && observer.disconnect());
           observer.observe(element, { attributes: true, childList: true, characterData: true, subtree: true });
@@ -125,7 +155,9 @@ async function live(url, posts = 60) {
       before + 1,
     );
     const posted = Date.now();
-    await post(url, [{ agent_id: "measured", message_type: "user_message", timestamp: new Date().toISOString(), content: `m${i}` }]);
+    await post(url, [
+      { agent_id: "measured", message_type: "user_message", timestamp: new Date().toISOString(), content: `m${i}` },
+    ]);
     took.push((await seen) - posted);
     await page.waitForTimeout(100 + Math.random() * 700);
   }
@@ -165,7 +197,10 @@ async function large(url, agents) {
   });
   await page.goto(`${url}/?range=30d`);
   await settled(page);
-  const [ready, firstByte] = await page.evaluate(() => [performance.now(), performance.getEntriesByType("navigation")[0].responseStart]);
+  const [ready, firstByte] = await page.evaluate(() => [
+    performance.now(),
+    performance.getEntriesByType("navigation")[0].responseStart,
+  ]);
   report(`overview of ${agents} agents × 30 days, from the first byte`, ready - firstByte, "ms", 2_000);
   await page.getByRole("button", { name: /^Agents:/ }).click();
   await page.getByPlaceholder("Search agents").waitFor();
@@ -206,7 +241,8 @@ async function soak(url, seconds, rate = 100) {
       content: `event ${i}`,
     }));
     await post(url, events);
-    if (samples.length === 0 || Date.now() > samples.at(-1).at + (seconds * 1_000) / 12) samples.push({ at: Date.now(), mb: await heap() });
+    if (samples.length === 0 || Date.now() > samples.at(-1).at + (seconds * 1_000) / 12)
+      samples.push({ at: Date.now(), mb: await heap() });
     next += 250;
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, next - Date.now())));
   }

@@ -24,7 +24,9 @@ export async function show(content: ReactNode, url = "/") {
 }
 
 /** A question in a state of one's choice. */
-export function query<T>(state: { [K in keyof UseQueryResult<T, Error>]?: UseQueryResult<T, Error>[K] }): UseQueryResult<T, Error> {
+export function query<T>(
+  state: { [K in keyof UseQueryResult<T, Error>]?: UseQueryResult<T, Error>[K] },
+): UseQueryResult<T, Error> {
   return {
     data: undefined,
     error: null,

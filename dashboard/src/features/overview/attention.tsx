@@ -21,7 +21,11 @@ export function Attention() {
       <ul className="flex flex-wrap items-center gap-x-3 gap-y-1">
         {STATUSES.map((status) => (
           <li key={status}>
-            <Link to="/agents" search={(old) => ({ ...old, status })} className="flex min-h-6 items-center gap-1.5 hover:underline">
+            <Link
+              to="/agents"
+              search={(old) => ({ ...old, status })}
+              className="flex min-h-6 items-center gap-1.5 hover:underline"
+            >
               <StatusDot status={status} />
               <span className="font-semibold">{formatInteger(counts[status])}</span>
               <span className="text-muted-foreground">{statusLabel(status).toLowerCase()}</span>

@@ -11,7 +11,9 @@ const ROWS = 20;
 export function LatestErrors() {
   const { agents, range } = useCommon();
   const one = agents.length === 1 ? agents[0] : undefined;
-  const query = useQuery(latestEventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? 200 : ROWS }, range));
+  const query = useQuery(
+    latestEventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? 200 : ROWS }, range),
+  );
   const shown = (items: NonNullable<typeof query.data>["items"]) =>
     (agents.length > 1 ? items.filter((event) => agents.includes(event.agent_id)) : items).slice(0, ROWS);
   return (
