@@ -84,7 +84,7 @@ async fn conversations_read(
     let now = now_micros();
     let limit = question.limit;
     let is_wanted = |group: &Group| statuses.as_ref().is_none_or(|wanted| wanted.contains(&group.status(now)));
-    let by_page = Question { limit: PAGE, ..question.clone() };
+    let by_page = Question { limit: PAGE, may_be_short: true, ..question.clone() };
     let (mut groups, mut scope, mut after) = (Groups::new(), None, None);
     let (mut read, mut may_be_cut) = (0, false);
     loop {

@@ -15,6 +15,10 @@ use std::sync::Arc;
 pub(crate) const MERGED_AGENTS: usize = 200;
 /// Agents read at once for it.
 const WAVE: usize = 16;
+/// How far beyond its share an agent is read where a page may be short.
+const SHARES: usize = 3;
+/// The least that is read of an agent.
+const LEAST: usize = 32;
 /// Rounds that one page by an index takes where a filter takes little.
 const ROUNDS: usize = 40;
 /// Days without any key that one page by type looks at: their events were counted, but have expired since.
@@ -33,6 +37,9 @@ pub(crate) struct Question {
     pub(crate) filter: EventFilter,
     /// Events of a page.
     pub(crate) limit: usize,
+    /// Whether a page merged from many agents may be shorter than `limit`: then each is read only a little beyond its
+    /// share, in place of as far as if all the newest events were its own.
+    pub(crate) may_be_short: bool,
 }
 
 /// A place in the order of events: by sort key, then agent. The empty agent lies before every agent.
@@ -191,6 +198,8 @@ async fn merged(state: &AppState, question: &Question, after: Option<&Place>) ->
         return Err(too_far(&scope));
     }
     let mut merge = Merge::new(question.limit);
+    let share = question.limit * SHARES / agents.len().max(1);
+    let most = if question.may_be_short { share.clamp(LEAST.min(question.limit), question.limit) } else { question.limit };
     let mut rest = agents.as_slice();
     while !rest.is_empty() {
         // Whoever was last seen before the page's last event has nothing to add, and so have all behind.
@@ -203,7 +212,7 @@ async fn merged(state: &AppState, question: &Question, after: Option<&Place>) ->
         let mut asked = Vec::with_capacity(wave.len());
         for (agent, _) in wave {
             let range = EventRange { at_before: after.is_some_and(|p| **agent < *p.agent), ..range(question, after) };
-            asked.push(async move { state.store.newest_events(agent, &range, &question.filter, question.limit).await });
+            asked.push(async move { state.store.newest_events(agent, &range, &question.filter, most).await });
         }
         let pages: Vec<EventPage> = stream::iter(asked).buffer_unordered(WAVE).try_collect().await?;
         pages.into_iter().for_each(|page| merge.take(page));

@@ -307,7 +307,7 @@ pub(crate) fn question(parameters: &mut Parameters) -> Question {
     // Without an agent and a beginning, an index by day must not be asked for days without end.
     let last_day = i64::from(day_of(to.unwrap_or_else(now_micros).min(span.to)));
     let from = if agent_id.is_none() && from.is_none() { span.from.max((last_day - MOST_DAYS + 1) * DAY_US) } else { span.from };
-    Question { agent_id, from, to: span.to, filter: EventFilter::default(), limit }
+    Question { agent_id, from, to: span.to, filter: EventFilter::default(), limit, may_be_short: false }
 }
 
 fn place_of(bound_to: &str, text: &str) -> Result<Place, ApiError> {

@@ -160,7 +160,7 @@ async fn of_pages(
     groups: &mut Groups,
 ) -> Result<Option<i64>, ApiError> {
     let filter = EventFilter { message_type: Some(MessageType::Error), ..EventFilter::default() };
-    let question = Question { agent_id: agent.cloned(), from: asked.from, to: asked.to, filter, limit: KEYS };
+    let question = Question { agent_id: agent.cloned(), from: asked.from, to: asked.to, filter, limit: KEYS, may_be_short: false };
     let (mut after, mut read, mut complete_from) = (None, 0, None);
     for _ in 0..PAGES {
         let page = match event_pages::page(state, &question, after.as_ref()).await {
