@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
@@ -11,7 +12,7 @@ fn main() -> io::Result<()> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from).ok_or_else(|| io::Error::other(format!("{name} is not set")));
     let folder = variable("CARGO_MANIFEST_DIR")?.join("../dashboard/dist");
     // Cargo watches what is there: for a folder that is missing it would compile everything anew each time.
-    if let Err(error) = fs::create_dir_all(&folder) {
+    if let Err(error) = ensure(&folder) {
         println!("cargo::warning=cannot make {}, so there is no dashboard in this binary: {error}", folder.display());
     }
     let folder = folder.canonicalize().unwrap_or(folder);
@@ -29,6 +30,15 @@ fn main() -> io::Result<()> {
     }
     code.push_str("]\n");
     fs::write(variable("OUT_DIR")?.join("dashboard.rs"), code)
+}
+
+fn ensure(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    // Made while this script runs it would count as changed since, and the next build would begin here again.
+    fs::File::open(folder)?.set_modified(SystemTime::UNIX_EPOCH)
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

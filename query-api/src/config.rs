@@ -35,6 +35,9 @@ pub struct QueryConfig {
     /// Types that `MessageTypeIndex` holds; the same as the aggregator's.
     #[arg(long, env = "INDEXED_MESSAGE_TYPES", value_delimiter = ',', value_parser = parse_message_type, default_value = "error,feedback")]
     pub indexed_message_types: Vec<MessageType>,
+    /// Errors that one answer reads at most to group them.
+    #[arg(skip = 20_000_usize)]
+    pub most_errors: usize,
     /// Directory of the built dashboard; where absent, the one that this binary was built with is served, if any.
     #[arg(long, env = "DASHBOARD_DIR")]
     pub dashboard_dir: Option<PathBuf>,
@@ -66,6 +69,7 @@ impl Default for QueryConfig {
             live_days: 35,
             registry: RegistryConfig::default(),
             indexed_message_types: vec![MessageType::Error, MessageType::Feedback],
+            most_errors: 20_000,
             dashboard_dir: None,
             serves_embedded: true,
             store_requests: 64,

@@ -12,8 +12,6 @@ use schemas::item::{StoredEvent, TYPE_SHARDS};
 use schemas::time::{DAY_US, day_of};
 use service_kit::problem::ApiError;
 
-/// Errors that one answer reads at most.
-pub(super) const MOST_EVENTS: usize = 20_000;
 /// Keys of the index that one answer reads at most.
 const MOST_KEYS: usize = 100_000;
 /// Keys of a shard read at once.
@@ -42,11 +40,12 @@ pub(super) async fn read(state: &AppState, asked: &Asked<'_>, groups: &mut Group
         return Ok(by_index(state, asked, groups).await?);
     }
     match asked.selection {
-        Selection::Fleet => of_pages(state, asked, None, MOST_EVENTS, groups).await,
+        Selection::Fleet => of_pages(state, asked, None, state.config.most_errors, groups).await,
         Selection::Agents(agents) => {
             let mut complete_from = None;
             for agent in agents {
-                complete_from = complete_from.max(of_pages(state, asked, Some(agent), MOST_EVENTS / agents.len(), groups).await?);
+                complete_from =
+                    complete_from.max(of_pages(state, asked, Some(agent), state.config.most_errors / agents.len(), groups).await?);
             }
             Ok(complete_from)
         }
@@ -67,7 +66,7 @@ async fn by_index(state: &AppState, asked: &Asked<'_>, groups: &mut Groups) -> R
         Selection::Fleet => None,
         Selection::Agents(agents) => Some(agents.iter().map(String::as_str).collect()),
     };
-    let mut reader = Reader { state, asked, agents, keys: MOST_KEYS, events: MOST_EVENTS };
+    let mut reader = Reader { state, asked, agents, keys: MOST_KEYS, events: state.config.most_errors };
     // Days without errors are not looked at: what is not in their rollups is not counted yet.
     let days = state.store.days(asked.selection, day_of(asked.from)..=day_of(asked.to)).await?;
     let with_errors = days.into_iter().rev().filter(|(_, rollup)| rollup.of_type(MessageType::Error) > 0);
@@ -90,26 +89,20 @@ impl Reader<'_> {
 
     /// Reads a day. Answers from when on it is complete where it had to stop.
     async fn day(&mut self, day: i32, groups: &mut Groups) -> Result<Option<i64>, StoreError> {
-        let (mut before, mut at_before): (Option<String>, FxHashSet<EventKey>) = (None, FxHashSet::default());
+        let mut before: Option<String> = None;
         loop {
             let range = EventRange { from: self.asked.from, to: self.asked.to, before: before.clone(), at_before: true };
             let Some(range) = range.on_day(day) else { return Ok(None) };
             let asked = (0..TYPE_SHARDS).map(|shard| self.state.store.newest_of_type((MessageType::Error, day, shard), &range, KEYS));
             let lists = futures::future::try_join_all(asked).await?;
-            // All lists together are complete down to the first end of one that goes on.
-            let horizon =
-                lists.iter().filter(|(_, goes_on)| *goes_on).filter_map(|(keys, _)| keys.last()).map(|key| key.sort_key.clone()).max();
+            // All lists together are complete above the first end of one that goes on; what is at it comes with the next.
+            let ends = lists.iter().filter(|(_, goes_on)| *goes_on).filter_map(|(keys, _)| keys.last());
+            let horizon = ends.map(|key| key.sort_key.clone()).max();
             let mut keys: Vec<EventKey> = lists.into_iter().flat_map(|(keys, _)| keys).collect();
-            keys.retain(|key| horizon.as_ref().is_none_or(|horizon| key.sort_key >= *horizon) && !at_before.contains(key));
+            keys.retain(|key| horizon.as_ref().is_none_or(|horizon| key.sort_key > *horizon));
             keys.sort_unstable_by(|a, b| b.sort_key.cmp(&a.sort_key));
             let is_stuck = keys.is_empty();
             self.keys = self.keys.saturating_sub(keys.len());
-            if let Some(horizon) = &horizon {
-                if before.as_ref() != Some(horizon) {
-                    at_before.clear();
-                }
-                at_before.extend(keys.iter().filter(|key| key.sort_key == *horizon).cloned());
-            }
             keys.retain(|key| self.agents.as_ref().is_none_or(|agents| agents.contains(key.agent_id())));
             let is_cut = keys.len() > self.events;
             keys.truncate(self.events);
@@ -122,7 +115,7 @@ impl Reader<'_> {
             }
             match horizon {
                 None => return Ok(None),
-                // More agents share one time and event id than a list has room for.
+                // Or more agents share one time and event id than a list has room for.
                 Some(horizon) if is_stuck || self.is_exhausted() => return Ok(after(&horizon)),
                 Some(horizon) => before = Some(horizon),
             }

@@ -58,7 +58,7 @@ pub(crate) struct EventPage {
 }
 
 /// The keys of an event's item.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventKey {
     /// The table's partition key: the agent, or `agent~shard`.
     pub(crate) partition_key: String,

@@ -98,7 +98,7 @@ async fn the_description_is_as_reviewed() {
         "the API is no longer as dashboard/openapi.json describes it (line {}). Where that is meant, run\n  \
          UPDATE_OPENAPI=1 cargo test -p query-api --test it the_description_is_as_reviewed\nread the difference, and make the \
          dashboard's client anew",
-        differs.map_or_else(|| committed.lines().count().min(described.lines().count()), |line| line) + 1
+        differs.unwrap_or_else(|| committed.lines().count().min(described.lines().count())) + 1
     );
 }
 

@@ -160,3 +160,27 @@ async fn without_the_index_the_agents_own_events_are_read() {
     assert_eq!(groups(&fixture.get("/api/v1/errors").await), [(None, "boom", 2), (None, "bang", 1)]);
     assert_eq!(groups(&fixture.get("/api/v1/errors?agents=b,c").await), [(None, "boom", 1), (None, "bang", 1)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_not_all_errors_are_read_the_answer_says_from_when_on_they_are() {
+    let config = QueryConfig { most_errors: 10, ..QueryConfig::default() };
+    let fixture = Fixture::with(Options { config, ..Options::default() }).await;
+    let midnight = i64::from(day_of(now_micros()) - 1) * DAY_US;
+    let mut events: Vec<_> =
+        (0..7_i64).map(|i| error(&format!("a-{i}"), midnight + i * HOUR_US, &format!("new-{i}"), None, "boom")).collect();
+    events.extend((1..=5_i64).map(|i| error("b", midnight - i * HOUR_US, &format!("old-{i}"), None, "boom")));
+    put(&fixture, &events).await;
+    let told = async |query: &str| {
+        let body = fixture.get(&format!("/api/v1/errors{query}")).await;
+        (body["total"].as_i64(), body["is_complete"].as_bool(), body["complete_from"].as_str().map(str::to_owned))
+    };
+    let from = |at: i64| Some(format_micros(at));
+    assert_eq!(told("").await, (Some(10), Some(false), from(midnight - 3 * HOUR_US + 1)), "the tenth is the last that was read");
+    assert_eq!(told("?agents=b,a-0").await, (Some(6), Some(true), None));
+    // A day that was read to its end, and more errors on the days before.
+    let more: Vec<_> = (7..10_i64).map(|i| error("a-7", midnight + i * HOUR_US, &format!("new-{i}"), None, "boom")).collect();
+    put(&fixture, &more).await;
+    fixture.put_events(&events).await;
+    let whole_day = told("").await;
+    assert_eq!((whole_day.0, whole_day.2), (Some(10), from(midnight)));
+}
