@@ -12,16 +12,7 @@ export default mergeConfig(
     cacheDir: "node_modules/.vitest",
     // Found while tests run, they would make the browser load the page anew.
     optimizeDeps: {
-      include: [
-        "vitest-browser-react",
-        "react",
-        "react-dom/client",
-        "recharts",
-        "cmdk",
-        "react-day-picker",
-        "radix-ui",
-        "web-vitals",
-      ],
+      include: ["vitest-browser-react", "react", "react-dom/client", "recharts", "cmdk", "react-day-picker", "web-vitals"],
     },
     test: {
       projects: [

@@ -1,5 +1,5 @@
 //! Puts the built dashboard into the binary: writes the list of the files below `dashboard/dist`, which
-//! `src/dashboard/embedded.rs` includes. Nothing is built here: without the folder's content the binary has no dashboard,
+//! `src/dashboard/files.rs` includes. Nothing is built here: without the folder's content the binary has no dashboard,
 //! and neither Node nor npm is needed.
 
 use std::fmt::Write as _;

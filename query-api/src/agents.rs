@@ -40,7 +40,7 @@ const WIDTH: usize = 16;
 struct AgentSummary {
     /// The agent.
     agent_id: String,
-    /// How it is,.
+    /// How it is.
     status: AgentStatus,
     /// The rule that decided it, in words.
     status_rule: String,

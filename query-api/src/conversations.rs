@@ -159,11 +159,12 @@ async fn complete(state: &AppState, question: &Question, after: Option<&Place>, 
         let rest = Question { agent_id: Some(group.agent_id.clone()), filter, limit: PAGE, ..question.clone() };
         asked.push(async move {
             let page = event_pages::page(state, &rest, Some(after)).await?;
-            Ok::<_, ApiError>((i, page.events, page.next.is_none()))
+            Ok::<(usize, Vec<StoredEvent>, bool), ApiError>((i, page.events, page.next.is_none()))
         });
     }
-    let rests: Vec<(usize, Vec<StoredEvent>, bool)> = stream::iter(asked).buffer_unordered(WIDTH).try_collect().await?;
-    for (i, events, is_complete) in rests {
+    // Each is added as it comes, so that no more than a few are in memory at once.
+    let mut rests = stream::iter(asked).buffer_unordered(WIDTH);
+    while let Some((i, events, is_complete)) = rests.try_next().await? {
         let (id, known) = &mut found[i];
         events.iter().filter(|e| e.event.conversation_id.as_ref() == Some(id)).for_each(|stored| known.add(Group::of(&stored.event)));
         known.is_complete = is_complete;

@@ -20,6 +20,10 @@ pub(crate) const MOST_DAYS_BY_HOUR: i64 = 31;
 pub(crate) const MOST_DAYS_BY_SLOT: i64 = 2;
 /// Most agents named in one question.
 const MOST_AGENTS: usize = 50;
+/// What an amount is at most, as no event has more; a store refuses much larger numbers.
+const LARGEST_AMOUNT: f64 = 1e9;
+/// Longest list of agents: the most there may be, each as long as an id can be.
+const LONGEST_LIST: usize = MOST_AGENTS * 129;
 /// Longest text of a parameter.
 const LONGEST: usize = 2_048;
 
@@ -79,9 +83,13 @@ impl Parameters {
 
     /// A text.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        self.text_up_to(name, LONGEST)
+    }
+
+    fn text_up_to(&mut self, name: &str, longest: usize) -> Option<String> {
         let value = self.value(name)?.to_owned();
-        if value.len() > LONGEST {
-            self.refuse(name, format!("must be at most {LONGEST} bytes"));
+        if value.len() > longest {
+            self.refuse(name, format!("must be at most {longest} bytes"));
             return None;
         }
         Some(value)
@@ -99,13 +107,13 @@ impl Parameters {
         }
     }
 
-    /// A number of at least 0.
+    /// A number of at least 0, at most the contract's longest response time.
     pub(crate) fn amount(&mut self, name: &str) -> Option<f64> {
         let text = self.text(name)?;
         match text.parse::<f64>() {
-            Ok(number) if number.is_finite() && number >= 0.0 => Some(number),
+            Ok(number) if (0.0..=LARGEST_AMOUNT).contains(&number) => Some(number),
             _ => {
-                self.refuse(name, "must be a number of at least 0");
+                self.refuse(name, "must be a number from 0 to 1000000000");
                 None
             }
         }
@@ -174,7 +182,7 @@ impl Parameters {
 
     /// `agents=a,b`; all agents where absent.
     pub(crate) fn selection(&mut self) -> Selection {
-        let Some(list) = self.text("agents") else { return Selection::Fleet };
+        let Some(list) = self.text_up_to("agents", LONGEST_LIST) else { return Selection::Fleet };
         let mut agents: Vec<String> = list.split(',').filter(|id| !id.is_empty()).map(str::to_owned).collect();
         agents.sort_unstable();
         agents.dedup();
@@ -393,6 +401,12 @@ mod tests {
                 p.selection();
             }),
             ["agents"]
+        );
+        assert_eq!(
+            refused("min=1e126", |p| {
+                p.amount("min");
+            }),
+            ["min"]
         );
         assert_eq!(
             refused("min=NaN", |p| {

@@ -169,6 +169,8 @@ fn cors(config: &HttpConfig) -> CorsLayer {
             HeaderName::from_static("x-api-key"),
             X_REQUEST_ID,
         ])
+        // The sign-in's cookie comes along from pages of the same site.
+        .allow_credentials(true)
         .expose_headers([header::ETAG, header::RETRY_AFTER, HeaderName::from_static("preference-applied"), X_REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -1,5 +1,7 @@
 /** Requests to the API: where it is, how errors come back. Knows no path. */
 
+import { noteServerDate } from "@/lib/clock.ts";
+
 /** Where the API is; empty for this origin. Read at run time from the page. */
 export const API_BASE: string =
   document.querySelector<HTMLMetaElement>('meta[name="agent-tally-api"]')?.content.replace(/\/+$/, "") ?? "";
@@ -42,6 +44,7 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
     if (init.signal?.aborted) throw error;
     throw new ApiError(0, timeout.aborted ? "no answer within 30 seconds" : "the server cannot be reached");
   }
+  noteServerDate(response.headers.get("date"));
   if (response.status === 204) return undefined as T;
   const isJson = response.headers.get("content-type")?.includes("json") ?? false;
   if (!response.ok) throw await refusal(response, isJson);

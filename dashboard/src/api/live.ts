@@ -4,6 +4,7 @@
  * Browsers open six connections to a host, so each tab has a single EventSource, and a hidden tab none. Where the stream
  * breaks the page asks every 30 seconds until it is back. Must not keep any number of its own.
  */
+import { now } from "@/lib/clock.ts";
 import { API_BASE } from "./http.ts";
 
 export type LiveMode =
@@ -131,6 +132,13 @@ export class LiveClient {
     }
   }
 
+  /** Tries a broken stream again at once: what kept it from opening is mended. */
+  retryNow(): void {
+    this.retryMs = FIRST_RETRY_MS;
+    this.close();
+    this.open(true);
+  }
+
   /** Follows only these agents; all where none is named. */
   setAgents(agents: readonly string[]): void {
     if (agents.join() === this.agents.join()) return;
@@ -195,13 +203,13 @@ export class LiveClient {
   }
 
   private heard(message: { as_of: string; is_caught_up: boolean }): void {
-    const now = Date.now();
+    const at = now();
     const isBack = this.state.mode === "polling";
     this.retryMs = FIRST_RETRY_MS;
     clearInterval(this.poll);
     this.poll = undefined;
-    const behindMs = Math.max(0, now - Date.parse(message.as_of));
-    this.set({ mode: "live", behindMs, updatedAt: now, isCaughtUp: message.is_caught_up });
+    const behindMs = Math.max(0, at - Date.parse(message.as_of));
+    this.set({ mode: "live", behindMs, updatedAt: at, isCaughtUp: message.is_caught_up });
     if (isBack) this.changed();
   }
 
@@ -237,7 +245,7 @@ export class LiveClient {
   }
 
   private changed(): void {
-    this.set({ updatedAt: Date.now() });
+    this.set({ updatedAt: now() });
     for (const listener of this.changes) listener(null);
   }
 

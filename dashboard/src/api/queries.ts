@@ -1,7 +1,10 @@
 /** One `queryOptions` per question that the pages ask. How fresh each is kept while the page is live is said here. */
+
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { now } from "@/lib/clock.ts";
 import type { Zone } from "@/lib/format.ts";
 import { hourSpan } from "@/lib/heat.ts";
+import { liveClient } from "@/lib/live.ts";
 import {
   dayParameters,
   type Interval,
@@ -50,12 +53,16 @@ declare module "@tanstack/react-query" {
 type Agents = readonly string[];
 
 const list = (agents: Agents) => (agents.length > 0 ? agents.join(",") : undefined);
-const live = (range: Range, refresh: Refresh) => ({ refresh: "preset" in range || range.to >= Date.now() ? refresh : undefined });
+const live = (range: Range, refresh: Refresh) => ({ refresh: "preset" in range || range.to >= now() ? refresh : undefined });
+
+/** Every so many ms, but not on a page that the viewer has stopped. */
+const byClock = (ms: number) => () => (liveClient.getState().mode === "paused" ? false : ms);
+const isShort = (range: Range) => "preset" in range && (range.preset === "1h" || range.preset === "24h");
 
 /** Asks for a range as of now; the answer says which span that was. */
 function atNow<T>(range: Range, ask: (span: Span) => Promise<T>): () => Promise<T & { span: Span }> {
   return async () => {
-    const span = spanOf(range, Date.now());
+    const span = spanOf(range, now());
     return { ...(await ask(span)), span };
   };
 }
@@ -67,7 +74,8 @@ export const kpisQuery = (agents: Agents, range: Range) =>
   queryOptions({
     queryKey: ["kpis", agents, rangeKey(range)],
     queryFn: ({ signal }) => atNow(range, (span) => getKpis({ agents: list(agents), ...timeParameters(span) }, { signal }))(),
-    meta: live(range, "fast"),
+    // Long ranges are read from many items, and one event more changes them little.
+    meta: live(range, isShort(range) ? "fast" : "slow"),
   });
 
 export const seriesQuery = (agents: Agents, range: Range, interval?: Interval) =>
@@ -97,7 +105,7 @@ export const previousSeriesQuery = (agents: Agents, range: Range) =>
           { signal },
         );
       })(),
-    staleTime: 60_000,
+    meta: live(range, "rare"),
   });
 
 export const summaryQuery = (agents: Agents, range: Range) =>
@@ -114,7 +122,7 @@ export const agentsQuery = ({ range, limit = 100, ...question }: AgentsQuestion)
   infiniteQueryOptions({
     queryKey: ["agents", question, limit, range ? rangeKey(range) : "today"],
     queryFn: async ({ signal, pageParam }) => {
-      const days = range ? dayParameters(spanOf(range, Date.now())) : {};
+      const days = range ? dayParameters(spanOf(range, now())) : {};
       const answer = await listAgents({ detail: true, limit, cursor: pageParam, ...question, ...days }, { signal });
       return answer as AgentsPage;
     },
@@ -135,7 +143,7 @@ export const chosenAgentsQuery = (agentIds: Agents, range: Range) =>
   queryOptions({
     queryKey: ["chosen-agents", agentIds, rangeKey(range)],
     queryFn: ({ signal }) => {
-      const days = dayParameters(spanOf(range, Date.now()));
+      const days = dayParameters(spanOf(range, now()));
       const unlessUnknown = (error: unknown) => {
         if (error instanceof ApiError && error.status === 404) return undefined;
         throw error;
@@ -151,8 +159,8 @@ export const hoursQuery = (agentId: string, range: Range, zone: Zone) =>
   queryOptions({
     queryKey: ["hours", agentId, rangeKey(range), zone],
     queryFn: async ({ signal }) => {
-      const now = Date.now();
-      const { start, end } = hourSpan(spanOf(range, now), now, zone);
+      const at = now();
+      const { start, end } = hourSpan(spanOf(range, at), at, zone);
       return getSeries({ agents: agentId, interval: "hour", start_date: isoTime(start), end_date: isoTime(end) }, { signal });
     },
     meta: live(range, "rare"),
@@ -215,7 +223,7 @@ export const pipelineQuery = () =>
     queryKey: ["pipeline"],
     queryFn: ({ signal }) => getPipeline({ signal }),
     meta: { refresh: "fast" },
-    refetchInterval: 5_000,
+    refetchInterval: byClock(5_000),
   });
 
 /** What is not ready; says so with a 503, which is an answer here. */
@@ -227,7 +235,7 @@ export const readinessQuery = () =>
       if (!response) throw new ApiError(0, "the server cannot be reached");
       return (await response.json()) as HealthAnswer;
     },
-    refetchInterval: 15_000,
+    refetchInterval: byClock(15_000),
   });
 
 /** Asks until the receipt is counted. */

@@ -1,5 +1,12 @@
 /** What surrounds all pages: the cache of answers and the stream that says when to ask again. */
-import { MutationCache, type Query, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import {
+  MutationCache,
+  type Query,
+  QueryCache,
+  type QueryCacheNotifyEvent,
+  QueryClient,
+  QueryClientProvider,
+} from "@tanstack/react-query";
 import { type ReactNode, useEffect } from "react";
 import { ApiError } from "@/api/http.ts";
 import { type Refresh, sessionQuery } from "@/api/queries.ts";
@@ -8,6 +15,9 @@ import { throttle } from "@/lib/throttle.ts";
 
 /** How soon a question is asked again after a change, ms. */
 const REFRESH_MS: Record<Refresh, number> = { fast: 500, slow: 3_000, rare: 30_000 };
+
+/** How often a page is brought up to date while nothing happens, ms. */
+const QUIET_MS = 30_000;
 
 /** Whoever was signed out meanwhile is asked to sign in again. */
 const onError = (error: Error) => {
@@ -19,7 +29,10 @@ export const queryClient: QueryClient = new QueryClient({
   queryCache: new QueryCache({ onError }),
   mutationCache: new MutationCache({ onError }),
   defaultOptions: {
+    // The server may be on this machine, whatever the browser thinks of its network.
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always",
       staleTime: 5_000,
       gcTime: 5 * 60_000,
       // The stream says when something changed.
@@ -30,27 +43,39 @@ export const queryClient: QueryClient = new QueryClient({
   },
 });
 
-/** Asks again; answers whether some questions were under way, and so may miss the change that this is about. */
-function refresh(kind: Refresh): boolean {
+/** Questions that were under way when something changed, and so may have missed it. */
+const behind = new WeakSet<Query>();
+
+/** Asks again what is idle now, and what is under way once it has been answered. */
+function refresh(kind: Refresh): void {
   const predicate = (query: Query) => query.meta?.refresh === kind;
-  const isBusy = queryClient.isFetching({ predicate }) > 0;
+  for (const query of queryClient.getQueryCache().findAll({ predicate, fetchStatus: "fetching" })) behind.add(query);
   // A question under way is not asked twice: a slow server must not be asked faster than it answers.
   void queryClient.invalidateQueries({ predicate }, { cancelRefetch: false });
-  return isBusy;
+}
+
+/** Asks those once more that missed a change, after a pause as long as their kind's. */
+function catchUp({ type, query }: QueryCacheNotifyEvent): void {
+  if (type !== "updated" || query.state.fetchStatus !== "idle" || !behind.delete(query)) return;
+  const pause = REFRESH_MS[query.meta?.refresh ?? "slow"];
+  setTimeout(() => void queryClient.invalidateQueries({ queryKey: query.queryKey, exact: true }), pause);
 }
 
 export function Providers({ children }: { children: ReactNode }) {
   useEffect(() => {
-    const kinds = (["fast", "slow", "rare"] as const).map((kind) => {
-      const turns = throttle(() => refresh(kind) && turns.call(), REFRESH_MS[kind]);
-      return turns;
-    });
-    const stopListening = liveClient.onChange(() => {
+    const kinds = (["fast", "slow", "rare"] as const).map((kind) => throttle(() => refresh(kind), REFRESH_MS[kind]));
+    const all = () => {
       for (const kind of kinds) kind.call();
-    });
+    };
+    const stopListening = liveClient.onChange(all);
+    // Silence is news too: an hour moves on and an agent counts as silent although nothing happens.
+    const clock = setInterval(() => liveClient.getState().mode === "live" && all(), QUIET_MS);
+    const stopCatchingUp = queryClient.getQueryCache().subscribe(catchUp);
     const stop = liveClient.start();
     return () => {
       stopListening();
+      stopCatchingUp();
+      clearInterval(clock);
       stop();
       for (const kind of kinds) kind.cancel();
     };

@@ -18,7 +18,7 @@ export const AGENT_COLUMNS: readonly AgentColumn[] = [
   { sort: "total_errors", title: "Errors", unit: "count", value: (a) => a.total_errors, from: "medium" },
   { sort: "error_rate", title: "Error rate", unit: "percent", value: (a) => a.error_rate * 100 },
   {
-    sort: "average_response_time",
+    sort: "average_response_time_ms",
     title: "Mean time",
     unit: "ms",
     value: (a) => a.average_response_time_ms,

@@ -7,7 +7,7 @@ import { useCommon } from "@/lib/common.ts";
 import { formatNumber } from "@/lib/format.ts";
 import { useFailure } from "@/lib/use-failure.ts";
 import { KpiCard, KpiCardFrame, type KpiCardProps } from "./kpi-card.tsx";
-import { PanelError } from "./panel.tsx";
+import { PanelError, StaleMark } from "./panel.tsx";
 import { Card } from "./ui/card.tsx";
 import { Skeleton } from "./ui/skeleton.tsx";
 
@@ -47,6 +47,7 @@ export function KpiCards({ agents, figures, points, className }: KpiCardsProps) 
   }
   return (
     <div className={className}>
+      <StaleMark query={kpis} className="col-span-full justify-self-start" />
       {figures.map(({ id, title, link }) => {
         const kpi = kpis.data?.kpis.find((each) => each.id === id);
         if (!kpi) {

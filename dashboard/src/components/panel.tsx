@@ -5,8 +5,10 @@ import { Component, type ReactNode, type RefObject, useId, useRef, useState } fr
 import { ApiError } from "@/api/http.ts";
 import { chartImage, type ImageLegend } from "@/lib/chart-image.ts";
 import { cn } from "@/lib/cn.ts";
+import { useCommon } from "@/lib/common.ts";
 import { type Table, toCsv } from "@/lib/csv.ts";
 import { download, fileName } from "@/lib/download.ts";
+import { formatTime } from "@/lib/format.ts";
 import { useFailure } from "@/lib/use-failure.ts";
 import { DataTable } from "./data-table.tsx";
 import { Badge } from "./ui/badge.tsx";
@@ -126,12 +128,13 @@ export function PanelError({ error, onRetry }: { error: Error; onRetry: () => vo
 }
 
 /** Says that what is shown could not be brought up to date. */
-function StaleMark<T>({ query }: { query: UseQueryResult<T, Error> }) {
+export function StaleMark<T>({ query, className }: { query: UseQueryResult<T, Error>; className?: string }) {
+  const { zone } = useCommon();
   if (query.data === undefined || !query.isError) return null;
-  const text = `As of ${new Date(query.dataUpdatedAt).toLocaleTimeString()}; could not be refreshed: ${query.error.message}`;
+  const text = `As of ${formatTime(query.dataUpdatedAt, zone, "clock-second")}; could not be refreshed: ${query.error.message}`;
   return (
     <Tooltip text={text}>
-      <button type="button" onClick={() => query.refetch()} className="rounded">
+      <button type="button" onClick={() => query.refetch()} className={cn("rounded", className)}>
         <Badge tone="warn">
           <RotateCw aria-hidden /> Stale
           <span className="sr-only">{text}. Try again</span>

@@ -1,15 +1,16 @@
 import { useSyncExternalStore } from "react";
+import { now as serverNow } from "./clock.ts";
 
-let now = Date.now();
+let now = serverNow();
 let timer: ReturnType<typeof setInterval> | undefined;
 const listeners = new Set<() => void>();
 
 function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   // Nobody listened for a while: what is stored may be old.
-  if (!timer) now = Date.now();
+  if (!timer) now = serverNow();
   timer ??= setInterval(() => {
-    now = Date.now();
+    now = serverNow();
     for (const each of listeners) each();
   }, 1000);
   return () => {

@@ -1,6 +1,7 @@
 import { useParams } from "@tanstack/react-router";
 import { Bot, ChevronDown } from "lucide-react";
 import { lazy, Suspense } from "react";
+import { PanelBoundary } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Popover } from "@/components/ui/popover.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
@@ -22,9 +23,11 @@ export function AgentScope() {
   );
   return (
     <Popover trigger={trigger} label="Choose agents" className="w-80">
-      <Suspense fallback={<Skeleton className="m-2 h-64" />}>
-        <AgentList />
-      </Suspense>
+      <PanelBoundary title="The list of agents">
+        <Suspense fallback={<Skeleton className="m-2 h-64" />}>
+          <AgentList />
+        </Suspense>
+      </PanelBoundary>
     </Popover>
   );
 }

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { type DateRange, DayPicker } from "react-day-picker";
 import { Button } from "@/components/ui/button.tsx";
+import { now } from "@/lib/clock.ts";
 import type { Zone } from "@/lib/format.ts";
 import { DAY, MOST_DAYS, type Range, spanOf } from "@/lib/range.ts";
 
@@ -14,7 +15,7 @@ const DAY_BUTTON = "size-8 rounded-md hover:bg-muted";
 
 /** A calendar for the first and the last day, both inclusive, in the page's zone. */
 export default function DayRange({ range, zone, onChoose }: DayRangeProps) {
-  const span = spanOf(range, Date.now());
+  const span = spanOf(range, now());
   const [days, setDays] = useState<DateRange | undefined>(
     "preset" in range ? undefined : { from: calendarDay(span.start, zone), to: calendarDay(span.end, zone) },
   );
@@ -32,7 +33,7 @@ export default function DayRange({ range, zone, onChoose }: DayRangeProps) {
         onSelect={setDays}
         defaultMonth={calendarDay(span.end, zone)}
         startMonth={new Date(2000, 0)}
-        disabled={{ after: calendarDay(Date.now(), zone) }}
+        disabled={{ after: calendarDay(now(), zone) }}
         max={MOST_DAYS - 1}
         weekStartsOn={1}
         classNames={{

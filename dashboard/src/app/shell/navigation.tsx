@@ -1,10 +1,8 @@
-import { useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { BookOpen, LogOut } from "lucide-react";
-import { deleteSession } from "@/api/generated.ts";
 import { API_BASE } from "@/api/http.ts";
-import { sessionQuery } from "@/api/queries.ts";
 import { PAGES } from "./pages.ts";
+import { useSignOut } from "./sign-out.ts";
 
 const entry =
   "flex items-center gap-2.5 rounded-md px-2.5 py-1.5 text-muted-foreground hover:bg-muted hover:text-foreground aria-[current=page]:bg-primary-soft aria-[current=page]:font-medium aria-[current=page]:text-primary [&_svg]:size-4";
@@ -34,17 +32,18 @@ export function Navigation({ canSignOut }: { canSignOut: boolean }) {
 }
 
 function SignOut() {
-  const client = useQueryClient();
-  const signOut = async () => {
-    await deleteSession();
-    client.clear();
-    await client.invalidateQueries({ queryKey: sessionQuery().queryKey });
-    location.assign("/");
-  };
+  const signOut = useSignOut();
   return (
-    <button type="button" className={entry} onClick={() => void signOut()}>
-      <LogOut aria-hidden /> Sign out
-    </button>
+    <>
+      <button type="button" className={entry} onClick={() => signOut.mutate()}>
+        <LogOut aria-hidden /> Sign out
+      </button>
+      {signOut.isError && (
+        <p role="alert" className="px-2.5 text-bad text-xs">
+          Not signed out: {signOut.error.message}
+        </p>
+      )}
+    </>
   );
 }
 

@@ -1,9 +1,9 @@
-import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { Command } from "cmdk";
-import { Bot, CalendarClock, Keyboard, type LucideIcon, Moon, Pause, Sun, SunMoon } from "lucide-react";
+import { Bot, CalendarClock, Keyboard, LogOut, type LucideIcon, Moon, Pause, Sun, SunMoon } from "lucide-react";
 import { useDeferredValue, useState } from "react";
-import { agentsQuery } from "@/api/queries.ts";
+import { agentsQuery, sessionQuery } from "@/api/queries.ts";
 import { StatusDot } from "@/components/status.tsx";
 import { useChangeSearch } from "@/lib/common.ts";
 import { liveClient } from "@/lib/live.ts";
@@ -12,6 +12,7 @@ import { rangeSearch } from "@/lib/search.ts";
 import { setTheme } from "@/lib/theme.ts";
 import { showOverlay } from "./overlays.ts";
 import { PAGES } from "./pages.ts";
+import { useSignOut } from "./sign-out.ts";
 
 interface Action {
   text: string;
@@ -24,6 +25,8 @@ export default function Palette({ onDone }: { onDone: () => void }) {
   const [text, setText] = useState("");
   const search = useDeferredValue(text.trim());
   const navigate = useNavigate();
+  const session = useQuery(sessionQuery());
+  const signOut = useSignOut();
   const change = useChangeSearch();
   const agents = useInfiniteQuery({
     ...agentsQuery({ q: search || undefined, sort: "-last_seen", limit: 8 }),
@@ -42,6 +45,7 @@ export default function Palette({ onDone }: { onDone: () => void }) {
     { text: "Light theme", icon: Sun, run: () => setTheme("light") },
     { text: "Dark theme", icon: Moon, run: () => setTheme("dark") },
     { text: "Theme as the system", icon: SunMoon, run: () => setTheme("system") },
+    ...(session.data?.is_required ? [{ text: "Sign out", icon: LogOut, run: () => signOut.mutate() }] : []),
     { text: "Keyboard shortcuts", icon: Keyboard, run: () => showOverlay("shortcuts") },
   ];
   const words = search.toLowerCase().split(/\s+/);

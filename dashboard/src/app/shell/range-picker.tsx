@@ -1,5 +1,6 @@
 import { Calendar, ChevronDown } from "lucide-react";
 import { lazy, Suspense } from "react";
+import { PanelBoundary } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Popover, usePopoverClose } from "@/components/ui/popover.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
@@ -70,9 +71,11 @@ function Choices() {
           Compare with before
         </label>
       </div>
-      <Suspense fallback={<Skeleton className="h-72 w-64" />}>
-        <DayRange range={range} zone={zone} onChoose={choose} />
-      </Suspense>
+      <PanelBoundary title="The calendar">
+        <Suspense fallback={<Skeleton className="h-72 w-64" />}>
+          <DayRange range={range} zone={zone} onChoose={choose} />
+        </Suspense>
+      </PanelBoundary>
     </div>
   );
 }

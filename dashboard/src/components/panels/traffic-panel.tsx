@@ -6,7 +6,7 @@ import { NoData } from "@/components/no-data.tsx";
 import { Panel } from "@/components/panel.tsx";
 import type { ChartSeries } from "@/components/time-chart.tsx";
 import { useCommon, useZoom } from "@/lib/common.ts";
-import type { Span } from "@/lib/range.ts";
+import { INTERVAL_MS, type Span } from "@/lib/range.ts";
 import { pointsOf, seriesTable } from "@/lib/series.ts";
 
 const TimeChart = lazy(() => import("@/components/time-chart.tsx").then((m) => ({ default: m.TimeChart })));
@@ -32,13 +32,18 @@ export function TrafficPanel({ agents, series }: TrafficPanelProps) {
   const { range, zone, isCompared } = useCommon();
   const zoom = useZoom();
   const previous = useQuery({ ...previousSeriesQuery(agents, range), enabled: isCompared });
-  const before = isCompared ? previous.data?.items : undefined;
+  const before = isCompared ? previous.data : undefined;
   const points = useMemo(() => {
     const items = series.data?.items ?? [];
-    return pointsOf(items, (item, i) => ({
+    // Both were asked for at moments of their own, so they are laid over each other by time, not by place.
+    const length = before ? before.span.end - before.span.start : 0;
+    const width = series.data ? INTERVAL_MS[series.data.interval] : 1;
+    const shift = Math.round(length / width) * width;
+    const then = new Map(before?.items.map((item) => [Date.parse(item.date) + shift, item.messages]));
+    return pointsOf(items, (item) => ({
       messages: item.messages,
       errors: item.errors,
-      before: before?.[i]?.messages ?? null,
+      before: then.get(Date.parse(item.date)) ?? null,
     }));
   }, [series.data, before]);
   return (

@@ -22,8 +22,8 @@ export function Tools({ agentId }: { agentId: string }) {
       isEmpty={(data) => data.metrics.tools.length === 0}
       empty="It called no tools in this range."
       table={(data) => ({
-        columns: ["Tool", "Calls", "Mean time (ms)"],
-        rows: data.metrics.tools.map((t) => [t.tool, t.calls, meanOf(t)]),
+        columns: ["Tool", "Calls", "Time in all (ms)"],
+        rows: data.metrics.tools.map((t) => [t.tool, t.calls, t.response_time_ms]),
       })}
     >
       {(data) => (
@@ -32,17 +32,12 @@ export function Tools({ agentId }: { agentId: string }) {
           nameTitle="Tool"
           columns={[
             { title: "Calls", unit: "count" },
-            { title: "Mean time", unit: "ms" },
+            { title: "Time in all", unit: "ms" },
           ]}
-          rows={data.metrics.tools.map((t) => ({ name: t.tool, values: [t.calls, meanOf(t)] }))}
+          rows={data.metrics.tools.map((t) => ({ name: t.tool, values: [t.calls, t.response_time_ms] }))}
           onPick={pick}
         />
       )}
     </Panel>
   );
-}
-
-/** Calls that carry no time do not count as calls of 0 ms. */
-function meanOf({ calls, response_time_ms }: { calls: number; response_time_ms: number }): number | null {
-  return response_time_ms > 0 ? response_time_ms / calls : null;
 }

@@ -84,7 +84,8 @@ function TooOld() {
   return (
     <>
       <p className="max-w-prose text-balance">
-        Agents can be compared side by side over the last 35 days only. Older numbers are on each agent’s own page.
+        Agents can be compared side by side over the last weeks only (LIVE_DAYS of the server). Older numbers are on each agent’s
+        own page.
       </p>
       <Button size="small" onClick={() => change(rangeSearch({ preset: "30d" }))}>
         Last 30 days

@@ -93,9 +93,9 @@ function useChosenAgents(filter: AgentsFilter, agents: readonly string[]): Found
   return { query: asQuery(chosen, data), of: agents.length, onMore: undefined, isStill: false };
 }
 
-/** All else that is asked is valid, so it is the days that are refused. */
+/** Whether it is the days that are refused. */
 function isRefusal(error: Error | null): boolean {
-  return error instanceof ApiError && error.status === 422;
+  return error instanceof ApiError && error.status === 422 && error.fields.some(({ field }) => /^(start|end)_date$/.test(field));
 }
 
 /** The same state of a question, with its answer in another form. */

@@ -40,7 +40,8 @@ export function chosen(groups: readonly ErrorGroup[], { type, text, sort }: Choi
     return words.every((word) => said.includes(word));
   });
   const direction = sort.startsWith("-") ? -1 : 1;
-  const key = KEYS[sort.replace("-", "") as Sort] ?? KEYS.count;
+  const name = sort.replace("-", "");
+  const key = Object.hasOwn(KEYS, name) ? KEYS[name as Sort] : KEYS.count;
   // As the API has them where they are equal.
   return found.sort((a, b) => direction * (key(a) - key(b)));
 }

@@ -3,9 +3,9 @@ import { ArrowUp } from "lucide-react";
 import { Button } from "@/components/ui/button.tsx";
 import { cn } from "@/lib/cn.ts";
 import { formatInteger } from "@/lib/format.ts";
+import { useMedia } from "@/lib/use-media.ts";
 import { columnsOf, type Room } from "./event-line.tsx";
 import type { EventFeed } from "./feed.ts";
-import { useMedia } from "./use-media.ts";
 
 /** How many events wait above, where somebody reads; and the way to them. */
 export function NewEvents({ feed, onShow }: { feed: EventFeed; onShow: (isMouse: boolean) => void }) {

@@ -14,6 +14,7 @@ import { parseFilter } from "./filter.ts";
 import { FilterBox } from "./filter-box.tsx";
 import { FilterChips } from "./filter-chips.tsx";
 import { searchedText } from "./list-end.tsx";
+import { partsOf } from "./row.ts";
 import { MOST_IDLE_PAGES } from "./session.ts";
 import { type FeedPage, useFeed, useFeedVersion } from "./use-feed.ts";
 
@@ -32,7 +33,7 @@ export function Events() {
     drawer.open(key);
   };
 
-  const isOpen = openKey !== undefined;
+  const isOpen = openKey !== undefined && partsOf(openKey) !== null;
   useEffect(() => {
     if (isOpen) feed.hold("detail");
     // By the next frame the focus is back in the list, which then stands still for that.

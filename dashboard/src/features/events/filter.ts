@@ -141,7 +141,10 @@ export function piecesOf(input: string): Piece[] {
 
 /** The field of this name, the API's names included. */
 export function fieldOf(name: string): TextField | NumberField | undefined {
-  return [...TEXT_FIELDS, ...NUMBER_FIELDS].find((field) => field === name) ?? ALIASES[name];
+  return (
+    [...TEXT_FIELDS, ...NUMBER_FIELDS].find((field) => field === name) ??
+    (Object.hasOwn(ALIASES, name) ? ALIASES[name] : undefined)
+  );
 }
 
 export function isNumberField(field: TextField | NumberField): field is NumberField {

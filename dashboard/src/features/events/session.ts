@@ -4,9 +4,11 @@
  * Nothing may fall between history and stream: an event that was accepted just before the stream opened is in neither until it is
  * stored, so the history around that moment is read again a little later.
  */
+
 import type { QueryClient } from "@tanstack/react-query";
 import type { LiveClient, Missed } from "@/api/live.ts";
 import { eventsPageQuery } from "@/api/queries.ts";
+import { now } from "@/lib/clock.ts";
 import { throttle } from "@/lib/throttle.ts";
 import type { EventFeed } from "./feed.ts";
 import { HistoryReader } from "./history.ts";
@@ -134,7 +136,7 @@ export class Session {
     const isStreamed = this.question.isLive && this.question.stream !== null;
     if (isStreamed) await this.streamOpens();
     if (this.isEnded) return;
-    const openedAt = Date.now();
+    const openedAt = now();
     // A session without a possible source is ready at once.
     if (this.isEnd) this.phase = "ready";
     await this.loadOlder();
@@ -146,7 +148,7 @@ export class Session {
   private async fill(): Promise<void> {
     await this.streamOpens();
     if (this.isEnded || this.phase !== "ready") return;
-    const openedAt = Date.now();
+    const openedAt = now();
     const rows = await this.rowsOf(this.readerOf(this.question.end));
     const isJoined = this.feed.all.length === 0 || rows.some((row) => this.feed.find(row.key));
     this.feed.addMissing(rows, isJoined);

@@ -2,9 +2,11 @@ import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { AgentSummary } from "@/api/generated.ts";
 import { agentsQuery } from "@/api/queries.ts";
+import { PanelError, StaleMark } from "@/components/panel.tsx";
 import { STATUSES, Status, StatusDot, statusLabel } from "@/components/status.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
 import { formatInteger } from "@/lib/format.ts";
+import { firstPage } from "@/lib/pages.ts";
 
 /** Agents named here at most. */
 const NAMED = 4;
@@ -13,11 +15,13 @@ const NAMED = 4;
 export function Attention() {
   const troubled = useInfiniteQuery(agentsQuery({ status: "failing,degraded", sort: "-error_rate", limit: NAMED }));
   const page = troubled.data?.pages[0];
-  if (!page) return troubled.isError ? null : <Skeleton className="h-6 w-80" />;
+  if (!page && troubled.isError) return <PanelError error={troubled.error} onRetry={() => troubled.refetch()} />;
+  if (!page) return <Skeleton className="h-6 w-80" />;
   const counts = page.status_counts;
   const more = counts.failing + counts.degraded - page.items.length;
   return (
     <section aria-label="How the agents are" className="flex min-h-6 flex-wrap items-center gap-x-5 gap-y-1.5">
+      <StaleMark query={firstPage(troubled)} />
       <ul className="flex flex-wrap items-center gap-x-3 gap-y-1">
         {STATUSES.map((status) => (
           <li key={status}>

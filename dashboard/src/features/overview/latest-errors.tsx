@@ -6,24 +6,27 @@ import { Ago } from "@/components/value.tsx";
 import { useCommon } from "@/lib/common.ts";
 
 const ROWS = 20;
+/** Errors of all agents that are looked through for those of several chosen ones. */
+const AMONG = 200;
 
 /** The newest errors, of all agents or of the one that the page is about. */
 export function LatestErrors() {
   const { agents, range } = useCommon();
   const one = agents.length === 1 ? agents[0] : undefined;
   const query = useQuery(
-    latestEventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? 200 : ROWS }, range),
+    latestEventsQuery({ message_type: "error", agent_id: one, limit: agents.length > 1 ? AMONG : ROWS }, range),
   );
   const shown = (items: NonNullable<typeof query.data>["items"]) =>
     (agents.length > 1 ? items.filter((event) => agents.includes(event.agent_id)) : items).slice(0, ROWS);
   return (
     <Panel
       title="Latest errors"
+      note={agents.length > 1 ? `of these agents, among the newest ${AMONG} of all` : undefined}
       query={query}
       height="h-96"
       isTable
       isEmpty={(page) => shown(page.items).length === 0}
-      empty="No errors in this range."
+      empty={agents.length > 1 ? `None among the newest ${AMONG} errors of all agents.` : "No errors in this range."}
       table={(page) => ({
         columns: ["Time (UTC)", "Agent", "Type", "Message"],
         rows: shown(page.items).map((e) => [e.timestamp, e.agent_id, e.error_type ?? "", e.error_details ?? e.content ?? ""]),

@@ -5,6 +5,7 @@ import { seriesQuery } from "@/api/queries.ts";
 import { NoData } from "@/components/no-data.tsx";
 import { Panel } from "@/components/panel.tsx";
 import type { ChartSeries } from "@/components/time-chart.tsx";
+import { now } from "@/lib/clock.ts";
 import { useCommon, useZoom } from "@/lib/common.ts";
 import { spanOf } from "@/lib/range.ts";
 import { pointsOf, seriesTable } from "@/lib/series.ts";
@@ -12,7 +13,7 @@ import { pointsOf, seriesTable } from "@/lib/series.ts";
 const TimeChart = lazy(() => import("@/components/time-chart.tsx").then((m) => ({ default: m.TimeChart })));
 
 const COLORS = ["var(--chart-1)", "var(--chart-2)", "var(--chart-3)", "var(--chart-4)", "var(--chart-5)"];
-const REST = "all others";
+const REST_COLOR = "var(--chart-6)";
 
 /** The models that cost most, and one name for the rest. */
 function costliest(data: SeriesAnswer | undefined): string[] {
@@ -28,29 +29,22 @@ export function ModelCost() {
   const { agents, range, zone } = useCommon();
   const zoom = useZoom();
   // Models are kept by hour and day.
-  const isFine = spanOf(range, Date.now()).interval === "5m";
+  const isFine = spanOf(range, now()).interval === "5m";
   const series = useQuery(seriesQuery(agents, range, isFine ? "hour" : undefined));
   const models = useMemo(() => costliest(series.data), [series.data]);
-  const named = models.slice(0, COLORS.length);
-  const shown: ChartSeries[] = named.map((model, i) => ({
-    key: model,
-    label: model,
-    color: COLORS[i] ?? "var(--chart-6)",
-    kind: "bar",
-    stack: "cost",
-  }));
-  if (models.length > named.length) shown.push({ key: REST, label: REST, color: "var(--chart-6)", kind: "bar", stack: "cost" });
-  const points = useMemo(
-    () =>
-      pointsOf(series.data?.items ?? [], (item) => {
-        const values: Record<string, number | null> = {};
-        for (const model of named) values[model] = item.model_cost_usd[model] ?? 0;
-        if (models.length > named.length)
-          values[REST] = models.slice(named.length).reduce((sum, model) => sum + (item.model_cost_usd[model] ?? 0), 0);
-        return values;
-      }),
-    [series.data, named, models],
-  );
+  // Names are the clients' own, so the chart gets keys of ours.
+  const { shown, points } = useMemo(() => {
+    const named = models.slice(0, COLORS.length);
+    const rest = models.slice(COLORS.length);
+    const bars = named.map((model, i) => ({ key: `m${i}`, label: model, color: COLORS[i] ?? REST_COLOR, of: [model] }));
+    if (rest.length > 0) bars.push({ key: "rest", label: `${rest.length} others`, color: REST_COLOR, of: rest });
+    const values = (costs: Record<string, number>) =>
+      Object.fromEntries(bars.map(({ key, of }) => [key, of.reduce((sum, model) => sum + (costs[model] ?? 0), 0)]));
+    return {
+      shown: bars.map(({ key, label, color }): ChartSeries => ({ key, label, color, kind: "bar", stack: "cost" })),
+      points: pointsOf(series.data?.items ?? [], (item) => values(item.model_cost_usd)),
+    };
+  }, [series.data, models]);
   return (
     <Panel
       title="Cost by model"

@@ -4,6 +4,7 @@ import { createSession } from "@/api/generated.ts";
 import { Button } from "@/components/ui/button.tsx";
 import { Card } from "@/components/ui/card.tsx";
 import { Input } from "@/components/ui/input.tsx";
+import { liveClient } from "@/lib/live.ts";
 
 /** Takes an API key once; a cookie that scripts cannot read comes back. */
 export function SignIn() {
@@ -14,6 +15,7 @@ export function SignIn() {
     onSuccess: async () => {
       setKey("");
       await client.invalidateQueries();
+      liveClient.retryNow();
     },
   });
   const submit = (event: FormEvent) => {
