@@ -344,7 +344,7 @@ enum Done {
     United(MetricKey, Vec<u64>, Result<UserSet, StoreError>),
     Registered(Arc<str>, Result<(), StoreError>),
     DeadLettered(u64),
-    Committed(Finished, anyhow::Result<Committed>),
+    Committed(Finished, bool, anyhow::Result<Committed>),
     Unsynced(std::io::Error),
 }
 
@@ -369,6 +369,8 @@ struct PartitionTask {
     is_committing: bool,
     last_commit: Option<Instant>,
     last_checkpoint: Option<Instant>,
+    /// The offset that the last checkpoint was written for.
+    checkpointed: Option<u64>,
     draining: Option<oneshot::Sender<()>>,
     next_offset: u64,
     /// Where it began, with what the partition had cost until then, and when, ms since the epoch.
@@ -402,6 +404,7 @@ impl PartitionTask {
             is_committing: false,
             last_commit: None,
             last_checkpoint: None,
+            checkpointed: None,
             draining: None,
             next_offset: start.offset,
             start,
@@ -440,7 +443,7 @@ impl PartitionTask {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             self.advance();
-            if self.draining.is_some() && self.state.unfinished() == 0 && self.is_all_committed() {
+            if self.draining.is_some() && self.state.unfinished() == 0 && self.is_all_committed() && !self.is_checkpoint_behind() {
                 if let Some(done) = self.draining.take() {
                     // The waiting side may have given up already.
                     let _ = done.send(());
@@ -459,10 +462,19 @@ impl PartitionTask {
         if let Some(due) = self.state.next_due() {
             wake = wake.min(self.started + Duration::from_millis(due));
         }
+        let next_commit = self.last_commit.map_or(self.started, |t| t + self.commit_interval());
         if !self.is_committing && !self.is_all_committed() {
-            wake = wake.min(self.last_commit.map_or(self.started, |t| t + self.commit_interval()));
+            wake = wake.min(next_commit);
+        } else if !self.is_committing && self.is_checkpoint_behind() {
+            wake = wake.min(next_commit.max(self.last_checkpoint.map_or(self.started, |t| t + CHECKPOINT_EVERY)));
         }
         wake
+    }
+
+    /// Whether the last checkpoint is behind what is committed. During a replay of what others committed it is not: then
+    /// nothing is to be committed, least of all a lower offset.
+    fn is_checkpoint_behind(&self) -> bool {
+        self.state.finished().is_some_and(|f| self.committed == Some(f.offset) && self.checkpointed != Some(f.offset))
     }
 
     fn is_all_committed(&self) -> bool {
@@ -632,10 +644,19 @@ impl PartitionTask {
                 return Err(e.into());
             }
             Done::Unsynced(e) => return Err(anyhow::Error::new(e).context("the store's file cannot be synced")),
-            Done::Committed(finished, outcome) => {
+            Done::Committed(finished, writes_checkpoint, outcome) => {
                 self.is_committing = false;
                 match outcome? {
-                    Committed::Yes => self.committed = Some(finished.offset),
+                    Committed::Yes => {
+                        self.committed = Some(finished.offset);
+                        if writes_checkpoint {
+                            self.checkpointed = self.committed;
+                        }
+                    }
+                    // Whoever stops does not wait for a checkpoint alone.
+                    Committed::Later if self.draining.is_some() && self.committed == Some(finished.offset) => {
+                        self.checkpointed = self.committed;
+                    }
                     Committed::Later => {}
                     Committed::NotHeld => {
                         tracing::info!(partition = self.id, "the partition is held by another consumer");
@@ -650,10 +671,12 @@ impl PartitionTask {
     fn commit_if_due(&mut self) {
         let Some(finished) = self.state.finished() else { return };
         let is_due = self.draining.is_some() || self.last_commit.is_none_or(|at| at.elapsed() >= self.commit_interval());
-        if self.is_committing || self.is_all_committed() || !is_due {
+        let writes_checkpoint = self.draining.is_some() || self.last_checkpoint.is_none_or(|at| at.elapsed() >= CHECKPOINT_EVERY);
+        // When records cease to come the checkpoint catches up with what is committed, in a commit of the same offset.
+        let is_behind = !self.is_all_committed() || writes_checkpoint && self.is_checkpoint_behind();
+        if self.is_committing || !is_behind || !is_due {
             return;
         }
-        let writes_checkpoint = self.draining.is_some() || self.last_checkpoint.is_none_or(|at| at.elapsed() >= CHECKPOINT_EVERY);
         if writes_checkpoint {
             self.last_checkpoint = Some(Instant::now());
         }
@@ -664,7 +687,7 @@ impl PartitionTask {
         let (shared, partition) = (Arc::clone(&self.shared), self.id);
         self.doing.push(Box::pin(async move {
             let outcome = commit(&shared, partition, finished, writes_checkpoint.then_some(spent)).await;
-            Done::Committed(finished, outcome)
+            Done::Committed(finished, writes_checkpoint, outcome)
         }));
     }
 }

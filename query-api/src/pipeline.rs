@@ -74,8 +74,8 @@ struct TodayCounts {
     duplicates_skipped: i64,
 }
 
-/// Write units of the store that counting has cost, as the aggregators noted them with their checkpoints. They do so every
-/// 2 s at most, so the last few may be missing; what a killed process had not noted is.
+/// Write units of the store that counting has cost, as the aggregators noted them with their checkpoints, some seconds ago.
+/// What a killed process had not noted is missing.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct WriteUnits {
     /// As the store reported them, since `since`.

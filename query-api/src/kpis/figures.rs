@@ -121,7 +121,7 @@ async fn figures_of_days(state: &AppState, selection: &Selection, days: &RangeIn
 async fn of_times(state: &AppState, selection: &Selection, span: Span) -> Result<Compared, StoreError> {
     let length = span.to + 1 - span.from;
     let is_uptime_by_hour = length <= BY_HOUR_US;
-    let (by_hour, before) = touched_and_before(span, HOUR_US);
+    let (by_hour, before) = touched_and_before(span, HOUR_US, 0);
     let days = span.days();
     let days_before = days.start() - days.clone().count() as i32..=days.start() - 1;
     let (now, then, of_days, users, users_before) = tokio::try_join!(
@@ -145,7 +145,8 @@ async fn of_times(state: &AppState, selection: &Selection, span: Span) -> Result
     };
     compared.counts = compared.sum;
     if length <= EXACT_US {
-        let (by_slot, before) = touched_and_before(span, SLOT_US);
+        // Slots are found among the hours that were read, whichever way this is rounded.
+        let (by_slot, before) = touched_and_before(span, SLOT_US, SLOT_US / 2);
         compared.now.counts = Counts::of_slots(&[&now.by_number], by_slot);
         compared.then.counts = Counts::of_slots(&[&now.by_number, &then.by_number], before);
         compared.counts = Cover::of(span, by_slot, before);
@@ -176,19 +177,20 @@ async fn sums(state: &AppState, selection: &Selection, span: Span, is_by_hour: b
     if is_by_hour { state.store.sums_of_hours(selection, span.hours()).await } else { state.store.sums_of_span(selection, span).await }
 }
 
-/// The span from the beginning of the interval (of `unit` µs) in which it begins; and what lies right before that, as
-/// long, from the beginning of an interval too.
-fn touched_and_before(span: Span, unit: i64) -> (Span, Span) {
+/// The span from the beginning of the interval (of `unit` µs) in which it begins; and what lies right before that, about as
+/// long, from the beginning of an interval too: the one in which it would begin, or with half a unit as `shift` the nearest.
+fn touched_and_before(span: Span, unit: i64, shift: i64) -> (Span, Span) {
     let floor = |at: i64| at.div_euclid(unit) * unit;
     let from = floor(span.from);
     let length = span.to + 1 - from;
-    (Span { from, to: span.to }, Span { from: floor(from - length), to: from - 1 })
+    let before = floor(from - length + shift).min(from - unit);
+    (Span { from, to: span.to }, Span { from: before, to: from - 1 })
 }
 
 impl Cover {
     fn of(asked: Span, now: Span, then: Span) -> Self {
         let (length, before) = (now.to + 1 - now.from, then.to + 1 - then.from);
-        Self { from: Some(now.from).filter(|from| *from < asked.from), is_uneven: (before - length) * COMPARABLE > length }
+        Self { from: Some(now.from).filter(|from| *from < asked.from), is_uneven: (before - length).abs() * COMPARABLE > length }
     }
 }
 
@@ -260,15 +262,24 @@ mod tests {
     fn the_range_before_is_as_long_and_neither_overlaps_nor_leaves_a_gap() {
         let minute = 60_000_000;
         let hour = Span { from: 572 * minute, to: 632 * minute - 1 };
-        let (now, then) = touched_and_before(hour, SLOT_US);
-        assert_eq!((now.from, then.to + 1, then.from), (570 * minute, 570 * minute, 505 * minute));
+        let (now, then) = touched_and_before(hour, SLOT_US, SLOT_US / 2);
+        assert_eq!((now.from, then.to + 1, then.from), (570 * minute, 570 * minute, 510 * minute));
         assert_eq!(Cover::of(hour, now, then).from, Some(570 * minute));
-        assert!(!Cover::of(hour, now, then).is_uneven, "65 minutes before 62");
-        let (now, then) = touched_and_before(hour, HOUR_US);
+        assert!(!Cover::of(hour, now, then).is_uneven, "60 minutes before 62");
+        let (now, then) = touched_and_before(hour, HOUR_US, 0);
         assert_eq!((now.from, then.from), (540 * minute, 420 * minute));
         assert!(Cover::of(hour, now, then).is_uneven, "two hours before 92 minutes");
+        // However an hour lies, as many slots as it has are a fair comparison.
+        for second in 0..3_600 {
+            let from = second * 1_000_000;
+            let hour = Span { from, to: from + HOUR_US - 1 };
+            let (now, then) = touched_and_before(hour, SLOT_US, SLOT_US / 2);
+            assert!(!Cover::of(hour, now, then).is_uneven, "{second}");
+        }
+        let moment = Span { from: 600 * minute, to: 601 * minute };
+        assert_eq!(touched_and_before(moment, SLOT_US, SLOT_US / 2).1, Span { from: 595 * minute, to: 600 * minute - 1 });
         let whole = Span { from: 60 * minute, to: 120 * minute - 1 };
-        let (now, then) = touched_and_before(whole, HOUR_US);
+        let (now, then) = touched_and_before(whole, HOUR_US, 0);
         assert_eq!((then.from, then.to + 1), (0, 60 * minute));
         assert!(Cover::of(whole, now, then).from.is_none() && !Cover::of(whole, now, then).is_uneven);
     }
