@@ -66,7 +66,7 @@ export interface AgentSummary {
      * @nullable
      */
   max_response_time_ms: number | null;
-  /** How it is,. */
+  /** How it is. */
   status: AgentStatus;
   /** The rule that decided it, in words. */
   status_rule: string;
@@ -1096,8 +1096,8 @@ export interface TodayCounts {
 }
 
 /**
- * Write units of the store that counting has cost, as the aggregators noted them with their checkpoints. They do so every
- * 2 s at most, so the last few may be missing; what a killed process had not noted is.
+ * Write units of the store that counting has cost, as the aggregators noted them with their checkpoints, some seconds ago.
+ * What a killed process had not noted is missing.
  */
 export interface WriteUnits {
   /**
