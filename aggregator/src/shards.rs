@@ -5,6 +5,7 @@
 
 use aws_sdk_dynamodb::Client;
 use schemas::item::{KIND, ShardPlan, TableNames, kind, s};
+use service_kit::store::patient;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -21,7 +22,7 @@ impl ShardPlans {
     /// Reads the plans and keeps reading them until `shutdown`.
     pub async fn start(store: Client, tables: TableNames, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let plans = Self::default();
-        plans.replace(read(&store, &tables).await?);
+        plans.replace(read(&patient(&store), &tables).await?);
         let kept = plans.clone();
         tokio::spawn(async move {
             while shutdown.run_until_cancelled(tokio::time::sleep(REFRESH)).await.is_some() {

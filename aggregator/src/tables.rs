@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
 use schemas::item::{
     AGENT_ID, CONVERSATION_ID, CONVERSATION_INDEX, DATE, ID, KIND, MESSAGE_TYPE_INDEX, TIMESTAMP, TTL, TYPE_KEY, TableNames, kind, s,
 };
+use service_kit::store::patient;
 use std::time::Duration;
 
 /// What the tables shall have.
@@ -45,6 +46,7 @@ fn layouts(names: &TableNames, options: TableOptions) -> [Layout<'_>; 3] {
 ///
 /// A table that is there already must pass [`check_tables`].
 pub async fn create_tables(store: &Client, names: &TableNames, options: TableOptions) -> anyhow::Result<()> {
+    let store = &patient(store);
     for layout in layouts(names, options) {
         if describe(store, layout.name).await?.is_none() {
             create(store, &layout).await.with_context(|| format!("cannot create table {}", layout.name))?;
@@ -59,7 +61,7 @@ pub async fn create_tables(store: &Client, names: &TableNames, options: TableOpt
 
 /// Refuses tables that are missing, have other keys, or hold items without our record.
 pub async fn check_tables(store: &Client, names: &TableNames) -> anyhow::Result<()> {
-    check_and_claim(store, names).await
+    check_and_claim(&patient(store), names).await
 }
 
 async fn check_and_claim(store: &Client, names: &TableNames) -> anyhow::Result<()> {

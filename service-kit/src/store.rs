@@ -32,6 +32,23 @@ pub struct StoreConfig {
     pub dynamodb_timeout_ms: u64,
 }
 
+/// Tries of one request of a patient client: with the pauses between them about half a minute.
+const PATIENT_ATTEMPTS: u32 = 15;
+/// Longest wait of a patient client for one operation with all its attempts.
+const PATIENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same client for what a start needs, and nobody else tries again: a store that is throttled, slow or restarting is
+/// waited for, since a service that gives up is started again to ask the same. Only for requests that may be repeated.
+pub fn patient(store: &Client) -> Client {
+    let retries = RetryConfig::standard()
+        .with_max_attempts(PATIENT_ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_secs(5));
+    let config = store.config().to_builder().retry_config(retries);
+    let timeouts = store.config().timeout_config().map(TimeoutConfig::to_builder).unwrap_or_default();
+    Client::from_conf(config.timeout_config(timeouts.operation_timeout(PATIENT_TIMEOUT).build()).build())
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         let names = TableNames::default();

@@ -5,10 +5,11 @@ use engines::kafka::Kafka;
 use event_log::Log;
 use event_log::kafka::{KafkaConfig, KafkaLog};
 use schemas::item::TableNames;
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use torture::audit::{audit, audit_log};
 use torture::client::{Load, Progress, await_counted};
 use torture::fault_proxy::{FaultProxy, Faults};
@@ -22,6 +23,15 @@ struct Deployment {
     proxy: FaultProxy,
     directory: tempfile::TempDir,
     partitions: u32,
+    aggregators: AtomicU32,
+}
+
+/// A running aggregator with a log of its own.
+struct Aggregator {
+    process: Process,
+    log_file: PathBuf,
+    /// It may end by itself: it has failpoints, or was away for longer than its session lasts.
+    is_fragile: bool,
 }
 
 impl Deployment {
@@ -29,7 +39,7 @@ impl Deployment {
         let kafka = Kafka::start().unwrap();
         let dynamodb = DynamoDbLocal::start().unwrap();
         let proxy = FaultProxy::start(&dynamodb.endpoint(), 5, Faults::default()).await.unwrap();
-        Self { kafka, dynamodb, proxy, directory: tempfile::tempdir().unwrap(), partitions }
+        Self { kafka, dynamodb, proxy, directory: tempfile::tempdir().unwrap(), partitions, aggregators: AtomicU32::new(0) }
     }
 
     fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -53,8 +63,11 @@ impl Deployment {
         self.directory.path().join(format!("{name}.log"))
     }
 
-    fn aggregator(&self, name: &str, more: &[(&str, &str)]) -> Process {
-        Process::start("aggregator", &["--create-tables".into()], &self.environment(more), &self.log_file(name)).unwrap()
+    fn aggregator(&self, failpoints: Option<&str>) -> Aggregator {
+        let log_file = self.log_file(&format!("aggregator-{}", self.aggregators.fetch_add(1, Ordering::Relaxed)));
+        let more: Vec<_> = failpoints.into_iter().map(|f| ("AGENT_TALLY_FAILPOINTS", f)).collect();
+        let process = Process::start("aggregator", &["--create-tables".into()], &self.environment(&more), &log_file).unwrap();
+        Aggregator { process, log_file, is_fragile: failpoints.is_some() }
     }
 
     /// A service with a port of its own, and its URL.
@@ -70,17 +83,60 @@ impl Deployment {
     }
 }
 
+impl Aggregator {
+    /// Leaves in order: finishes and commits what it began.
+    async fn leave(mut self) {
+        let ready = format!("{}/health/ready", self.process.await_admin(&self.log_file).unwrap());
+        eventually("a member of the group", async || reqwest::get(&ready).await.map(|answer| answer.status().as_u16()), |status| {
+            status.as_ref().is_ok_and(|status| *status == 200)
+        })
+        .await;
+        if let Err(error) = self.process.stop(Duration::from_secs(30)) {
+            let log = std::fs::read_to_string(&self.log_file).unwrap();
+            let last = log.lines().rev().filter(|l| !l.starts_with(' ')).take(8).collect::<Vec<_>>();
+            panic!("{error:#}; its last words, the latest first: {last:#?}");
+        }
+    }
+
+    /// The lag of each partition as its metrics tell it.
+    async fn lags(&mut self) -> Vec<f64> {
+        let admin = self.process.await_admin(&self.log_file).unwrap();
+        let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
+        metrics.lines().filter(|l| l.starts_with("aggregator_lag_records{")).map(|l| l.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+    }
+}
+
+/// Asks until it is so.
+async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> T, is_so: impl Fn(&T) -> bool)
+where
+    T: std::fmt::Debug,
+{
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = ask().await;
+        if is_so(&answer) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} stays {answer:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Rounds of the load; in each an aggregator dies or leaves, and another joins.
+const ROUNDS: usize = 35;
+/// In two of seven rounds it leaves in order: so 25 are killed, and 10 leave.
+const LEAVES: [usize; 2] = [2, 5];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_kafka() {
+async fn kills_leaves_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_kafka() {
     if !engines::java_or_skip() {
         return;
     }
     let deployment = Deployment::start(4).await;
-    let mut aggregators = vec![deployment.aggregator("aggregator-0", &[])];
+    let mut aggregators = vec![deployment.aggregator(None)];
     let (_gateway, gateway_url) = deployment.serve("ingest-gateway");
     let (_query, query_url) = deployment.serve("query-api");
-    aggregators.push(deployment.aggregator("aggregator-1", &[]));
-    aggregators.push(deployment.aggregator("aggregator-2", &[]));
+    aggregators.extend([deployment.aggregator(None), deployment.aggregator(None)]);
     let load = Load {
         gateways: vec![gateway_url],
         seed: 3,
@@ -93,10 +149,7 @@ async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_ka
         patience: Duration::from_secs(120),
     };
     let progress = Arc::new(Progress::default());
-    let sending = tokio::spawn({
-        let progress = Arc::clone(&progress);
-        async move { load.send(progress).await }
-    });
+    let plan = load.plan();
     let faults = Faults {
         lost_answers: 20,
         lost_requests: 10,
@@ -110,20 +163,39 @@ async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_ka
     deployment.proxy.set(faults.clone());
     let mut dice = Dice(13);
     let failpoints = "after_insert=0.003,after_update=0.003,after_announce=0.003,before_commit=0.005,after_commit=0.005";
-    for round in 0..25 {
-        let until = progress.accepted.load(Ordering::Relaxed) + 50 + dice.roll(600);
-        while progress.accepted.load(Ordering::Relaxed) < until && !sending.is_finished() {
+    let parts = plan.batches.chunks(plan.batches.len().div_ceil(ROUNDS));
+    assert_eq!(parts.len(), ROUNDS);
+    for (round, part) in parts.enumerate() {
+        // Each round has a load of its own, and what happens happens in the midst of it.
+        let before = progress.accepted.load(Ordering::Relaxed);
+        let until = before + dice.roll(part.iter().map(|batch| batch.len() as u64).sum::<u64>() * 3 / 4);
+        let posting = tokio::spawn({
+            let (load, part, progress) = (load.clone(), part.to_vec(), Arc::clone(&progress));
+            async move { load.post(part, progress).await }
+        });
+        while progress.accepted.load(Ordering::Relaxed) < until {
+            assert!(!posting.is_finished(), "the load ended early: {:?}", posting.await);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let i = dice.roll(3) as usize;
-        let more = if round % 3 == 0 { vec![("AGENT_TALLY_FAILPOINTS", failpoints)] } else { vec![] };
-        let fresh = deployment.aggregator(&format!("aggregator-{i}"), &more);
-        std::mem::replace(&mut aggregators[i], fresh).kill().unwrap();
-        if round % 8 == 3 {
-            // A zombie: silent past the session time-out of 6 s while others take its partitions over, then awake.
-            aggregators[(i + 1) % 3].signal("STOP").unwrap();
-            tokio::time::sleep(Duration::from_secs(8)).await;
-            aggregators[(i + 1) % 3].signal("CONT").unwrap();
+        if LEAVES.contains(&(round % 7)) {
+            let i = aggregators.iter().position(|a| !a.is_fragile).expect("one is always sound");
+            let fresh = deployment.aggregator(None);
+            std::mem::replace(&mut aggregators[i], fresh).leave().await;
+        } else {
+            let i = dice.roll(3) as usize;
+            let others = [(i + 1) % 3, (i + 2) % 3];
+            // One is always sound, so that it can leave in order.
+            let has_failpoints = round % 3 == 0 && others.iter().any(|j| !aggregators[*j].is_fragile);
+            let fresh = deployment.aggregator(has_failpoints.then_some(failpoints));
+            std::mem::replace(&mut aggregators[i], fresh).process.kill().unwrap();
+            if round % 8 == 3 {
+                // A zombie: silent past the session time-out of 6 s while others take its partitions over, then awake.
+                let j = others.into_iter().find(|j| aggregators[*j].is_fragile).unwrap_or(others[0]);
+                aggregators[j].process.signal("STOP").unwrap();
+                tokio::time::sleep(Duration::from_secs(8)).await;
+                aggregators[j].process.signal("CONT").unwrap();
+                aggregators[j].is_fragile = true;
+            }
         }
         if round == 12 {
             let spec = event_log::TopicSpec {
@@ -138,17 +210,23 @@ async fn kills_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_ka
         // One agent is throttled for a while: it holds back only itself.
         let throttled_key = (round % 5 == 2).then(|| "agent-7".to_owned());
         deployment.proxy.set(Faults { throttled_key, ..faults.clone() });
+        posting.await.unwrap().unwrap();
     }
-    let ledger = sending.await.unwrap().unwrap();
     deployment.proxy.set(Faults::default());
-    for (i, aggregator) in aggregators.iter_mut().enumerate() {
-        *aggregator = deployment.aggregator(&format!("aggregator-{i}"), &[]);
+    for aggregator in &mut aggregators {
+        *aggregator = deployment.aggregator(None);
     }
     let receipts = progress.receipts.lock().unwrap().clone();
     await_counted(&query_url, &receipts, Duration::from_secs(120)).await.unwrap();
-    for aggregator in aggregators {
-        aggregator.stop(Duration::from_secs(30)).unwrap();
+    let pipeline = || async { reqwest::get(format!("{query_url}/api/v1/pipeline")).await.unwrap().json::<Value>().await.unwrap() };
+    eventually("the pipeline's lag", pipeline, |answer| answer["lag_records"] == 0 && answer["partitions"].as_array().unwrap().len() == 6)
+        .await;
+    for aggregator in &mut aggregators {
+        eventually("an aggregator's lag", async || aggregator.lags().await, |lags| *lags == [0.0; 6]).await;
     }
-    let found = audit(&deployment.dynamodb.client(), &TableNames::default(), &ledger).await.unwrap();
+    for aggregator in aggregators {
+        aggregator.leave().await;
+    }
+    let found = audit(&deployment.dynamodb.client(), &TableNames::default(), &plan.ledger).await.unwrap();
     audit_log(&*deployment.log(), "agent-events", found, 0).await.unwrap();
 }
