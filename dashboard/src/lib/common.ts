@@ -15,13 +15,23 @@ export interface Common {
 
 const ALL: readonly string[] = [];
 
+/** Changes only when one of these does: a page's own parameters (a sort, an open drawer) redraw no chart. */
 export function useCommon(): Common {
-  const search = useSearch({ strict: false }) as CommonSearch;
+  const search = useSearch({ strict: false, select: commonOf, structuralSharing: true });
   const { agents, range, from, to, tz, compare } = search;
   return useMemo(
-    () => ({ agents: agents ?? ALL, range: rangeOf({ range, from, to }), zone: zoneOf({ tz }), isCompared: compare !== "off" }),
+    () => ({
+      agents: agents ?? ALL,
+      range: rangeOf({ range, from, to }),
+      zone: zoneOf({ tz }),
+      isCompared: compare !== "off",
+    }),
     [agents, range, from, to, tz, compare],
   );
+}
+
+function commonOf({ agents, range, from, to, tz, compare }: CommonSearch): CommonSearch {
+  return { agents, range, from, to, tz, compare };
 }
 
 /** Changes parameters of this page's URL; `undefined` takes one away. Each change is a step of the back button. */

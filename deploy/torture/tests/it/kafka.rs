@@ -87,9 +87,11 @@ impl Aggregator {
     /// Leaves in order: finishes and commits what it began.
     async fn leave(mut self) {
         let ready = format!("{}/health/ready", self.process.await_admin(&self.log_file).unwrap());
-        eventually("a member of the group", async || reqwest::get(&ready).await.map(|answer| answer.status().as_u16()), |status| {
-            status.as_ref().is_ok_and(|status| *status == 200)
-        })
+        eventually(
+            "a member of the group",
+            async || reqwest::get(&ready).await.map(|answer| answer.status().as_u16()),
+            |status| status.as_ref().is_ok_and(|status| *status == 200),
+        )
         .await;
         if let Err(error) = self.process.stop(Duration::from_secs(30)) {
             let log = std::fs::read_to_string(&self.log_file).unwrap();
@@ -102,7 +104,11 @@ impl Aggregator {
     async fn lags(&mut self) -> Vec<f64> {
         let admin = self.process.await_admin(&self.log_file).unwrap();
         let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
-        metrics.lines().filter(|l| l.starts_with("aggregator_lag_records{")).map(|l| l.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+        metrics
+            .lines()
+            .filter(|l| l.starts_with("aggregator_lag_records{"))
+            .map(|l| l.rsplit(' ').next().unwrap().parse().unwrap())
+            .collect()
     }
 }
 
