@@ -51,5 +51,5 @@ async fn main() -> anyhow::Result<()> {
     }
     let parts = AggregatorParts { log, store, tables, readiness: process.readiness.clone(), barrier: None };
     let work = aggregator::run(config, parts, process.shutdown.clone());
-    process.run(work).await
+    process.run(Box::pin(work)).await
 }

@@ -20,5 +20,5 @@ async fn main() -> anyhow::Result<()> {
     let listener = listen(config.service.listen).await?;
     let log = config.service.log.connect()?;
     let work = serve(config, log, process.readiness.clone(), listener, process.shutdown.clone());
-    process.run(work).await
+    process.run(Box::pin(work)).await
 }

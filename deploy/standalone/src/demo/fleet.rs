@@ -307,6 +307,8 @@ pub(super) struct Agent {
     pub(super) id: String,
     /// What it is.
     pub(super) kind: &'static Kind,
+    /// Which of the kinds it is, for what they do in turn.
+    turn: i32,
     /// Conversations on an average day.
     per_day: f64,
     seed: u64,
@@ -328,7 +330,7 @@ impl Fleet {
             .map(|i| {
                 let kind = &KINDS[i % KINDS.len()];
                 let id = if i < KINDS.len() { kind.name.to_owned() } else { format!("team-{}/{}", i / KINDS.len() + 1, kind.name) };
-                Agent { id, kind, per_day: conversations * kind.weight / average, seed }
+                Agent { id, kind, turn: (i % KINDS.len()) as i32, per_day: conversations * kind.weight / average, seed }
             })
             .collect();
         Self { agents, seed }
@@ -351,6 +353,9 @@ impl Fleet {
         (per_day * (f64::from(days) - 0.5).max(0.3)) as u64
     }
 }
+
+/// Share of the answers that fail on a bad day: enough to count as degraded.
+const BAD_DAY_ERROR_RATE: f64 = 0.14;
 
 impl Agent {
     /// When the conversations of a day begin, microseconds since the epoch, unsorted.
@@ -377,7 +382,8 @@ impl Agent {
         1.0 + 2.2 * days / f64::from(DRIFT_DAYS)
     }
 
-    /// What fails at that time: about one day in sixteen has a burst of errors of 20 to 70 minutes.
+    /// What fails at that time. Each kind in turn has a bad day, so that there is always somebody to look after; and about
+    /// one day in sixteen has a burst of errors of 20 to 70 minutes.
     pub(super) fn trouble(&self, at: i64) -> Trouble {
         let day = day_of(at);
         let mut random = self.random("trouble", i64::from(day));
@@ -388,7 +394,8 @@ impl Agent {
                 return Trouble::burst(&mut random);
             }
         }
-        Trouble { error_rate: self.kind.error_rate, error: None }
+        let is_bad_day = (day + self.turn).rem_euclid(KINDS.len() as i32) == 0;
+        Trouble { error_rate: if is_bad_day { BAD_DAY_ERROR_RATE } else { self.kind.error_rate }, error: None }
     }
 }
 

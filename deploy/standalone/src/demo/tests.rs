@@ -106,3 +106,13 @@ fn the_ledger_adds_up() {
     let day = ledger.agents()["support-bot"].values().next().expect("a day");
     assert!(day.users.len() > 5 && day.feedbacks > 0 && day.total_tokens > 0 && day.response_times > 0);
 }
+
+#[test]
+fn every_day_one_kind_of_agent_has_a_bad_day() {
+    let fleet = fleet();
+    for day in MONDAY..MONDAY + 14 {
+        let noon = i64::from(day) * DAY_US + 3 * HOUR_US;
+        let bad = fleet.agents().iter().filter(|a| a.trouble(noon).error_rate > 0.1).count();
+        assert_eq!(bad, 1, "day {day}");
+    }
+}
