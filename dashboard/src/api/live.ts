@@ -76,6 +76,8 @@ export interface EventsWish {
 export const POLL_MS = 30_000;
 /** A closed stream is tried again after this, then after twice as long, at most every 30 s. */
 const FIRST_RETRY_MS = 2_000;
+/** A stream that takes longer to open may have missed what pages count on. */
+const LATE_MS = 500;
 /** No heartbeat for so long (the server sends one every 15 s) means that the line is dead. */
 const SILENCE_MS = 40_000;
 
@@ -90,6 +92,7 @@ export class LiveClient {
   private isPaused = false;
   private isStarted = false;
   private retryMs = FIRST_RETRY_MS;
+  private openedAt = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private poll: ReturnType<typeof setInterval> | undefined;
   private silence: ReturnType<typeof setTimeout> | undefined;
@@ -180,6 +183,7 @@ export class LiveClient {
     if (this.lastId) parameters.set("last_event_id", this.lastId);
     const source = new EventSource(`${API_BASE}/api/v1/stream?${parameters}`, { withCredentials: API_BASE !== "" });
     this.source = source;
+    this.openedAt = performance.now();
     const on = <T>(name: string, handle: (data: T) => void) => {
       source.addEventListener(name, (message: MessageEvent<string>) => {
         this.lastId = message.lastEventId || this.lastId;
@@ -204,7 +208,9 @@ export class LiveClient {
 
   private heard(message: { as_of: string; is_caught_up: boolean }): void {
     const at = now();
-    const isBack = this.state.mode === "polling";
+    // What happened before the stream was there is asked for, unless it was there as good as at once.
+    const isLate = this.state.mode === "connecting" && performance.now() - this.openedAt > LATE_MS;
+    const isBack = this.state.mode === "polling" || isLate;
     this.retryMs = FIRST_RETRY_MS;
     clearInterval(this.poll);
     this.poll = undefined;

@@ -70,6 +70,7 @@ export function Errors() {
           <>
             <GroupFilter
               types={types}
+              total={answer.total}
               type={type}
               onType={(next) => change({ type: next })}
               text={q}

@@ -8,6 +8,8 @@ import { typeLabel } from "./groups.ts";
 
 interface GroupFilterProps {
   types: readonly { type: string; count: number }[];
+  /** All errors of the range, those of groups that are not loaded too. */
+  total: number;
   type: string | undefined;
   onType: (type: string | undefined) => void;
   text: string;
@@ -18,10 +20,9 @@ interface GroupFilterProps {
 const CHIPS = 6;
 const CHIPS_ON_PHONES = 3;
 
-export function GroupFilter({ types, type, onType, text, onText }: GroupFilterProps) {
+export function GroupFilter({ types, total, type, onType, text, onText }: GroupFilterProps) {
   const fit = useMedia("(max-width: 639px)") ? CHIPS_ON_PHONES : CHIPS;
   const [chips, more] = [types.slice(0, fit), types.slice(fit)];
-  const total = types.reduce((sum, each) => sum + each.count, 0);
   const chip = (value: string | undefined, label: string, count: number) => (
     <Button
       key={value ?? "all"}

@@ -1,6 +1,8 @@
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { PUBLIC_BASE } from "@/api/http.ts";
+import { sessionQuery } from "@/api/queries.ts";
 import { CopyButton } from "@/components/copy-button.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Card } from "@/components/ui/card.tsx";
@@ -9,7 +11,8 @@ import { LANGUAGES, type Language, snippet } from "./snippets.ts";
 /** How to post the first event, for this very address. The overview takes over by itself when it has come. */
 export default function FirstRun() {
   const [language, setLanguage] = useState<Language>("curl");
-  const code = snippet(language, PUBLIC_BASE);
+  const session = useQuery(sessionQuery());
+  const code = snippet(language, PUBLIC_BASE, session.data?.is_required ?? false);
   return (
     <div className="mx-auto max-w-3xl py-6">
       <h1 className="font-semibold text-figure">No agent has posted yet</h1>
