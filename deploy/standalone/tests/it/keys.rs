@@ -71,7 +71,7 @@ async fn metrics_need_the_admin_scope_where_keys_are_required() {
     let read = create(dir.path(), "read").await;
     assert_eq!(status(Some(&read)).await, 403);
     assert_eq!(status(Some(&create(dir.path(), "admin").await)).await, 200);
-    let nowhere = server.http.get(server.at("/nowhere")).bearer_auth(&read).send().await.unwrap();
+    let nowhere = server.http.get(server.at("/api/v1/nowhere")).bearer_auth(&read).send().await.unwrap();
     assert_eq!(nowhere.status().as_u16(), 404, "the guard is for the metrics alone");
 }
 
