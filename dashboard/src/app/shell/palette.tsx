@@ -51,7 +51,9 @@ export default function Palette({ onDone }: { onDone: () => void }) {
   const words = search.toLowerCase().split(/\s+/);
   const matching = actions.filter((action) => words.every((word) => action.text.toLowerCase().includes(word)));
   // What is found changes while one types; the first of it is what Enter means.
-  const found = agents.data?.pages[0]?.items ?? [];
+  // Those of the search before stay until the new ones come, but Enter must not mean one that no longer fits.
+  const typed = text.trim().toLowerCase();
+  const found = (agents.data?.pages[0]?.items ?? []).filter((agent) => agent.agent_id.toLowerCase().includes(typed));
   const first = isReceipt ? "receipt" : found[0] ? `agent ${found[0].agent_id}` : (matching[0]?.text ?? "");
   const [chosen, setChosen] = useState(first);
   const [firstBefore, setFirstBefore] = useState(first);

@@ -1,6 +1,6 @@
 /** The keyboard: single keys (which can be switched off, WCAG 2.1.4), the palette, and the list of both. */
 import { useNavigate } from "@tanstack/react-router";
-import { lazy, Suspense, useEffect, useState } from "react";
+import { lazy, Suspense, useLayoutEffect, useState } from "react";
 import { Dialog } from "@/components/ui/dialog.tsx";
 import { useChangeSearch } from "@/lib/common.ts";
 import { liveClient } from "@/lib/live.ts";
@@ -21,7 +21,8 @@ export function Shortcuts() {
   const navigate = useNavigate();
   const change = useChangeSearch();
 
-  useEffect(() => {
+  // Before the page is painted: whoever sees it can use its keys.
+  useLayoutEffect(() => {
     let chordSince = 0;
     const onKey = (event: KeyboardEvent) => {
       if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") {
