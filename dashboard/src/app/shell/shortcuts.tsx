@@ -23,7 +23,8 @@ export function Shortcuts() {
 
   // Before the page is painted: whoever sees it can use its keys.
   useLayoutEffect(() => {
-    let chordSince = 0;
+    // Times are counted from when the page was opened, so 0 would be a key just then.
+    let chordSince = Number.NEGATIVE_INFINITY;
     const onKey = (event: KeyboardEvent) => {
       if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") {
         event.preventDefault();
@@ -32,7 +33,7 @@ export function Shortcuts() {
       }
       if (!hasSingleKeys || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isModalOpen()) return;
       const isChord = event.timeStamp - chordSince < CHORD_MS;
-      chordSince = 0;
+      chordSince = Number.NEGATIVE_INFINITY;
       if (isChord) {
         const page = PAGES.find((each) => each.key === event.key);
         if (page) void navigate({ to: page.to });
