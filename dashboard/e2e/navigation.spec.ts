@@ -46,6 +46,7 @@ test("the keyboard alone leads from the overview to an agent and back", async ({
   await page.keyboard.press("Tab");
   await expect(page.getByRole("link", { name: "Skip to the content" })).toBeFocused();
   await page.keyboard.press("Control+k");
+  await expect(page.getByPlaceholder("Agents, pages, ranges, a receipt …")).toBeFocused();
   await page.keyboard.type(agent);
   await expect(page.getByRole("option", { name: agent }).first()).toBeVisible();
   await page.keyboard.press("Enter");
