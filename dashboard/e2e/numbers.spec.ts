@@ -2,7 +2,18 @@
 import type { KpisAnswer, SummaryAnswer } from "../src/api/generated.ts";
 import { formatNumber } from "../src/lib/format.ts";
 import { expect, test } from "./fixtures.ts";
-import type { Ledger, LedgerDay } from "./server.ts";
+import { type Ledger, type LedgerDay, Server } from "./server.ts";
+
+// A server of its own: the other tests post events to theirs.
+const server = new Server();
+let ledger: Ledger;
+
+test.beforeAll(async () => {
+  test.setTimeout(180_000);
+  await server.start();
+  ledger = server.demo("--agents", "12", "--days", "8");
+});
+test.afterAll(() => server.remove());
 
 /** Sums over all agents and the days of a range. */
 function sum(ledger: Ledger, first: string, last: string, value: (day: LedgerDay) => number): number {
@@ -20,8 +31,7 @@ function daysOf(ledger: Ledger): [string, string] {
   return [dates[0] ?? "", dates.at(-1) ?? ""];
 }
 
-test("the API's sums are the ledger's", async ({ fleet }) => {
-  const { server, ledger } = fleet;
+test("the API's sums are the ledger's", async () => {
   const [first, last] = daysOf(ledger);
   const range = `start_date=${first}&end_date=${last}`;
   const { metrics } = await server.json<SummaryAnswer>(`/api/v1/metrics/summary?${range}`);
@@ -41,11 +51,10 @@ test("the API's sums are the ledger's", async ({ fleet }) => {
   }
 });
 
-test("the overview shows the ledger's figures of whole days", async ({ fleet, open, page }) => {
-  const { server, ledger } = fleet;
+test("the overview shows the ledger's figures of whole days", async ({ page }) => {
   const [first, last] = daysOf(ledger);
   const [from, to] = [`${first}T00:00:00.000Z`, `${last}T23:59:59.999Z`];
-  await open(`/?from=${from}&to=${to}`);
+  await page.goto(`${server.url}/?from=${from}&to=${to}`);
   const figure = (title: string) => page.getByRole("region", { name: title, exact: true }).locator("p").first();
   const of = (value: (day: LedgerDay) => number) => sum(ledger, first, last, value);
   await expect(figure("Messages")).toHaveText(formatNumber(of((d) => d.by_type.user_message ?? 0)));
