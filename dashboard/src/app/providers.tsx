@@ -43,22 +43,22 @@ export const queryClient: QueryClient = new QueryClient({
   },
 });
 
-/** Questions that were under way when something changed, and so may have missed it. */
-const behind = new WeakSet<Query>();
-
-/** Asks again what is idle now, and what is under way once it has been answered. */
+/** Asks again what is idle now, and later what was under way and so may have missed the change. */
 function refresh(kind: Refresh): void {
   const predicate = (query: Query) => query.meta?.refresh === kind;
-  for (const query of queryClient.getQueryCache().findAll({ predicate, fetchStatus: "fetching" })) behind.add(query);
+  const busy = queryClient.getQueryCache().findAll({ predicate, fetchStatus: "fetching" });
   // A question under way is not asked twice: a slow server must not be asked faster than it answers.
   void queryClient.invalidateQueries({ predicate }, { cancelRefetch: false });
+  if (busy.length > 0) setTimeout(() => catchUp(busy, kind), REFRESH_MS[kind]);
 }
 
-/** Asks those once more that missed a change, after a pause as long as their kind's. */
-function catchUp({ type, query }: QueryCacheNotifyEvent): void {
-  if (type !== "updated" || query.state.fetchStatus !== "idle" || !behind.delete(query)) return;
-  const pause = REFRESH_MS[query.meta?.refresh ?? "slow"];
-  setTimeout(() => void queryClient.invalidateQueries({ queryKey: query.queryKey, exact: true }), pause);
+/** Asks those once more that have been answered meanwhile, and the others when they are. */
+function catchUp(queries: readonly Query[], kind: Refresh): void {
+  const busy = queries.filter((query) => query.state.fetchStatus === "fetching");
+  for (const query of queries) {
+    if (!busy.includes(query)) void queryClient.invalidateQueries({ queryKey: query.queryKey, exact: true });
+  }
+  if (busy.length > 0) setTimeout(() => catchUp(busy, kind), REFRESH_MS[kind]);
 }
 
 export function Providers({ children }: { children: ReactNode }) {
@@ -70,11 +70,9 @@ export function Providers({ children }: { children: ReactNode }) {
     const stopListening = liveClient.onChange(all);
     // Silence is news too: an hour moves on and an agent counts as silent although nothing happens.
     const clock = setInterval(() => liveClient.getState().mode === "live" && all(), QUIET_MS);
-    const stopCatchingUp = queryClient.getQueryCache().subscribe(catchUp);
     const stop = liveClient.start();
     return () => {
       stopListening();
-      stopCatchingUp();
       clearInterval(clock);
       stop();
       for (const kind of kinds) kind.cancel();
