@@ -1,12 +1,5 @@
 /** What surrounds all pages: the cache of answers and the stream that says when to ask again. */
-import {
-  MutationCache,
-  type Query,
-  QueryCache,
-  type QueryCacheNotifyEvent,
-  QueryClient,
-  QueryClientProvider,
-} from "@tanstack/react-query";
+import { MutationCache, type Query, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { type ReactNode, useEffect } from "react";
 import { ApiError } from "@/api/http.ts";
 import { type Refresh, sessionQuery } from "@/api/queries.ts";
@@ -16,6 +9,8 @@ import { throttle } from "@/lib/throttle.ts";
 /** How soon a question is asked again after a change, ms. */
 const REFRESH_MS: Record<Refresh, number> = { fast: 500, slow: 3_000, rare: 30_000 };
 
+/** An agent's day is announced when it is written; its hour and the fleet's items may follow within this, ms. */
+const SETTLE_MS = 1_000;
 /** How often a page is brought up to date while nothing happens, ms. */
 const QUIET_MS = 30_000;
 
@@ -67,12 +62,20 @@ export function Providers({ children }: { children: ReactNode }) {
     const all = () => {
       for (const kind of kinds) kind.call();
     };
-    const stopListening = liveClient.onChange(all);
+    let settling: ReturnType<typeof setTimeout> | undefined;
+    const stopListening = liveClient.onChange(() => {
+      all();
+      settling ??= setTimeout(() => {
+        settling = undefined;
+        all();
+      }, SETTLE_MS);
+    });
     // Silence is news too: an hour moves on and an agent counts as silent although nothing happens.
     const clock = setInterval(() => liveClient.getState().mode === "live" && all(), QUIET_MS);
     const stop = liveClient.start();
     return () => {
       stopListening();
+      clearTimeout(settling);
       clearInterval(clock);
       stop();
       for (const kind of kinds) kind.cancel();
