@@ -21,13 +21,14 @@ DEMO_ARGS ?= --events-per-day 1000 --rate 0.6 --duration 24h
 TEST_ARGS ?=
 E2E_ARGS ?=
 MEASURE_ARGS ?=
+TORTURE_ARGS ?=
 BENCH_ARGS ?=
 
 DASHBOARD := dashboard/dist/index.html
 DASHBOARD_SOURCES := $(shell find dashboard -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/e2e/*' -not -name '*.test.*' 2>/dev/null)
 NPM := cd dashboard && npm --no-audit --no-fund --loglevel=error
 
-.PHONY: help build run demo test build-tests test-dashboard check-dashboard measure-dashboard check-readme test-compose check fmt-check clippy doc deny check-docs check-deploy bench mutants fmt clean
+.PHONY: help build run demo test build-tests test-dashboard check-dashboard measure-dashboard check-readme test-compose check fmt-check clippy doc deny check-docs check-deploy bench mutants fuzz fuzz-keep torture torture-report fmt clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -120,9 +121,33 @@ bench: ## Measures standalone; BENCH_ARGS=kafka the services on Kafka and Dynamo
 	cargo build --release --locked -p bench -p agent-tally $(if $(findstring kafka,$(BENCH_ARGS)),$(SERVICES))
 	$(TARGET)/release/bench $(BENCH_ARGS)
 
-mutants: ## Switches each exactly-once guard off and shows that a test fails
+mutants: ## Switches each exactly-once guard, and each rule of a rebuild, off and shows that a test fails
 	@deploy/setup.sh build
-	cargo test --locked -p aggregator --test it guard -- --nocapture
+	cargo test --locked -p aggregator --test it -- guard rule_of_a_rebuild --nocapture
+
+fuzz: ## Looks for inputs that break a parser, FUZZ_SECONDS=600 for each (FUZZ_TARGETS="bodies local_log")
+	@deploy/setup.sh fuzz
+	deploy/fuzz/fuzz.sh
+
+fuzz-keep: ## Takes what make fuzz found to reach new code into deploy/fuzz/corpus
+	@deploy/setup.sh fuzz
+	deploy/fuzz/fuzz.sh keep
+
+torture: ## Breaks what can break and counts what was lost: every scenario for a while, or TORTURE_ARGS="--scenario services --seed 1 --rounds 10"
+	@deploy/setup.sh engines
+	@$(MAKE) $(DASHBOARD)
+	cargo build --release --locked -p torture $(BINARIES)
+ifneq ($(TORTURE_ARGS),)
+	$(TARGET)/release/torture run $(TORTURE_ARGS)
+else
+	$(TARGET)/release/torture run --scenario standalone --rounds 100
+	$(TARGET)/release/torture run --scenario standalone-disk-full --rounds 6
+	$(TARGET)/release/torture run --scenario services-single --rounds 8
+	$(TARGET)/release/torture run --scenario services --rounds 2
+endif
+
+torture-report: ## Puts the tables of docs/reliability.jsonl into docs/reliability.md
+	cargo run --release --locked -p torture -- report docs/reliability.jsonl --write docs/reliability.md
 
 fmt: ## Formats the sources
 	cargo fmt --all

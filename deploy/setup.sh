@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for a job are there: `deploy/setup.sh build|engines|test|check`.
+# Makes sure that the tools for a job are there: `deploy/setup.sh build|engines|test|check|fuzz`.
 # As root on a machine with apt-get it installs what is missing; elsewhere it says what to install and fails.
 set -euo pipefail
 
-job=${1:?"which job: build, engines, test or check"}
+job=${1:?"which job: build, engines, test, check or fuzz"}
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=${AGENT_TALLY_TOOLS:-$HOME/.cache/agent-tally/tools}
 
@@ -124,6 +124,7 @@ install_python_tools() {
 
 case $job in
   build) need_compiler && need_node && install_missing && need_rust ;;
+  fuzz) need_compiler && install_missing && need_rust ;;
   engines) need_compiler && need_java && install_missing && need_rust ;;
   test)
     need_compiler && need_node && need_browser && need_java && need_python && want curl curl && install_missing && need_rust
@@ -133,5 +134,5 @@ case $job in
     need_compiler && need_node && need_linters && need_python && install_missing && need_rust && need_rust_linters
     install_python_tools
     ;;
-  *) fail "unknown job $job: build, engines, test or check" ;;
+  *) fail "unknown job $job: build, engines, test, check or fuzz" ;;
 esac

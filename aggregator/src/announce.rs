@@ -9,10 +9,10 @@ use schemas::time::now_micros;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The record of a day item's totals; `None` for any other item.
-pub fn totals_record(key: &MetricKey, rollup: &Rollup, form: WireForm) -> Option<Record> {
+/// The record of a day item's totals in the metrics table of that generation; `None` for any other item.
+pub fn totals_record(key: &MetricKey, rollup: &Rollup, generation: u32, form: WireForm) -> Option<Record> {
     let (Subject::Agent(agent), Period::Day(day)) = (&key.subject, key.period) else { return None };
-    let totals = AgentTotals::of(agent, day, rollup, now_micros());
+    let totals = AgentTotals::of(agent, day, rollup, generation, now_micros());
     Some(Record { key: totals.key().into(), value: encode_totals(&totals, form).into(), headers: Vec::new() })
 }
 

@@ -171,7 +171,7 @@ impl Checkpoints {
         self.store
             .put_item()
             .table_name(&self.tables.control)
-            .item(KIND, s("accepted_loss"))
+            .item(KIND, s(kind::ACCEPTED_LOSS))
             .item(ID, s(format!("{}:{from}", self.id(partition))))
             .item("from", n(from))
             .item("to", n(to))
@@ -256,7 +256,12 @@ async fn accept_loss_of(checkpoints: &Checkpoints, partition: u32, from: u64, to
 }
 
 /// What tells this log from the one of the checkpoint.
-async fn difference(log: &Arc<dyn Log>, topic: &str, partition: u32, checkpoint: &Checkpoint) -> Result<Option<String>, LogError> {
+pub(crate) async fn difference(
+    log: &Arc<dyn Log>,
+    topic: &str,
+    partition: u32,
+    checkpoint: &Checkpoint,
+) -> Result<Option<String>, LogError> {
     let id = log.id().await?;
     if id != checkpoint.log_id {
         return Ok(Some(format!("its id is {id}, not {}", checkpoint.log_id)));

@@ -42,6 +42,10 @@ pub struct AggregatorConfig {
     /// Go on where events were trimmed from the log before they were counted, and record how many.
     #[arg(long, env = "ACCEPT_LOSS", default_value_t = false)]
     pub accept_loss: bool,
+    /// Dead letters within a minute beyond which a partition stops where they are most of what it has to count; 0 buries
+    /// them whatever their number.
+    #[arg(long, env = "DEAD_LETTER_LIMIT", default_value_t = DEAD_LETTER_LIMIT)]
+    pub dead_letter_limit: u64,
     /// Seconds that an orderly stop or a revocation may take to finish what was begun.
     #[arg(long, env = "AGGREGATOR_DRAIN_SECONDS", default_value_t = 8)]
     pub drain_seconds: u64,
@@ -52,6 +56,9 @@ pub struct AggregatorConfig {
     #[command(flatten)]
     pub registry: RegistryConfig,
 }
+
+/// Dead letters within a minute that never stop a partition.
+pub const DEAD_LETTER_LIMIT: u64 = 1_000;
 
 /// Name of the aggregators' consumer group; the receipts ask for its committed offsets.
 pub const GROUP: &str = "agent-tally-aggregator";
@@ -70,6 +77,7 @@ impl Default for AggregatorConfig {
             memory_mib: 128,
             inserts_in_flight: 8,
             accept_loss: false,
+            dead_letter_limit: DEAD_LETTER_LIMIT,
             drain_seconds: 8,
             failpoints: None,
             registry: RegistryConfig::default(),

@@ -5,6 +5,7 @@
 //! answering however slow the store is.
 
 use crate::barrier::SharedBarrier;
+use crate::begun;
 use crate::checkpoint::{Checkpoint, Checkpoints, Spent, Start, StartError, starting_offset};
 use crate::commit::Finished;
 use crate::config::{AggregatorConfig, Cadence};
@@ -13,8 +14,11 @@ use crate::failpoint::{Failpoints, Point};
 use crate::flush::ItemUpdate;
 use crate::insert::{InsertError, Inserter};
 use crate::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
+use crate::rebuild_from;
 use crate::shards::ShardPlans;
+use crate::stopped::StoppedPartitions;
 use crate::store::{MetricsStore, StoreError, Updated};
+use crate::target::{Table, Target};
 use crate::{AggregatorParts, announce, dead_letter, measure};
 use anyhow::Context;
 use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
@@ -23,12 +27,13 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{self, FuturesUnordered, StreamExt, TryStreamExt as _};
 use schemas::AgentEvent;
 use schemas::codec::WireForm;
-use schemas::item::{MetricKey, Period, Subject};
+use schemas::item::{Period, Subject};
 use schemas::rollup::Rollup;
 use schemas::users::UserSet;
+use service_kit::metrics_tables::{FollowedTables, MetricsTables, MetricsTablesError};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -42,12 +47,13 @@ const STARTS_AT_ONCE: usize = 16;
 /// How often a checkpoint is written at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
-/// Consumes until `shutdown`, then drains. An error means that the aggregator must not go on.
+/// Consumes into these versions of the metrics table until `shutdown`, then drains. An error means that the aggregator
+/// must not go on.
 pub(crate) async fn consume(
     config: AggregatorConfig,
     parts: AggregatorParts,
-    decoder: Decoder,
-    wire_form: WireForm,
+    (followed, metrics_tables): (FollowedTables, MetricsTables),
+    (decoder, wire_form): (Decoder, WireForm),
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let shard_plans = ShardPlans::start(parts.store.clone(), parts.tables.clone(), shutdown.clone()).await?;
@@ -55,6 +61,14 @@ pub(crate) async fn consume(
     let log_id = await_log_id(&parts.log, &shutdown).await?;
     let checkpoints = Checkpoints { store: parts.store.clone(), tables: parts.tables.clone(), topic: config.topic_events.clone() };
     let guards = Guards::default();
+    let stopped = StoppedPartitions {
+        readiness: parts.readiness.clone(),
+        store: parts.store.clone(),
+        tables: parts.tables.clone(),
+        topic: config.topic_events.clone(),
+        epoch: config.epoch,
+        stopped: Mutex::default(),
+    };
     let shared = Arc::new(Shared {
         inserter: Inserter {
             store: parts.store.clone(),
@@ -64,7 +78,15 @@ pub(crate) async fn consume(
             shard_plans,
             guards,
         },
-        metrics: MetricsStore { store: parts.store.clone(), tables: parts.tables.clone(), epoch: config.epoch, guards },
+        served: MetricsStore { store: parts.store.clone(), table: metrics_tables.served.name.clone(), epoch: config.epoch, guards },
+        other: metrics_tables.other.as_ref().map(|other| MetricsStore {
+            store: parts.store.clone(),
+            table: other.name.clone(),
+            epoch: config.epoch,
+            guards,
+        }),
+        followed,
+        metrics_tables,
         failpoints: Failpoints::parse(config.failpoints.as_deref().unwrap_or_default())?,
         committer: consumer.committer(),
         log: Arc::clone(&parts.log),
@@ -73,6 +95,7 @@ pub(crate) async fn consume(
         inserts: Semaphore::new(REQUESTS_AT_ONCE),
         requests: Semaphore::new(REQUESTS_AT_ONCE),
         partitions: AtomicUsize::new(1),
+        stopped,
         config,
         checkpoints,
         log_id,
@@ -112,7 +135,12 @@ async fn await_log_id(log: &Arc<dyn Log>, shutdown: &CancellationToken) -> anyho
 struct Shared {
     config: AggregatorConfig,
     inserter: Inserter,
-    metrics: MetricsStore,
+    served: MetricsStore,
+    /// The version beside it, where there is one.
+    other: Option<MetricsStore>,
+    followed: FollowedTables,
+    /// What this consumer counts into.
+    metrics_tables: MetricsTables,
     checkpoints: Checkpoints,
     failpoints: Failpoints,
     committer: Arc<dyn Committer>,
@@ -127,6 +155,23 @@ struct Shared {
     requests: Semaphore,
     /// Partitions that are worked on.
     partitions: AtomicUsize,
+    /// Those of them that have stopped before they bury more.
+    stopped: StoppedPartitions,
+}
+
+impl Shared {
+    /// The versions that are written.
+    fn tables(&self) -> &'static [Table] {
+        if self.other.is_some() { Table::BOTH } else { Table::ONE }
+    }
+
+    fn store_of(&self, table: Table) -> &MetricsStore {
+        match table {
+            Table::Served => &self.served,
+            // A partition has targets in this table only where there is one.
+            Table::Other => self.other.as_ref().unwrap_or(&self.served),
+        }
+    }
 }
 
 /// The group's member: hands records to the partitions' tasks and partitions back to the group.
@@ -148,11 +193,18 @@ struct Worker {
 struct Weight {
     queued: AtomicUsize,
     held: AtomicUsize,
+    /// The partition has stopped: there is no room for anything.
+    is_stopped: AtomicBool,
 }
 
 impl Weight {
     fn total(&self) -> usize {
         self.queued.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much is held that nothing more should come.
+    fn is_above(&self, bytes: usize) -> bool {
+        self.is_stopped.load(Ordering::Relaxed) || self.total() > bytes
     }
 }
 
@@ -203,6 +255,15 @@ impl Group {
     }
 
     async fn begin(&mut self, assignments: Vec<Assignment>, shutdown: &CancellationToken) -> anyhow::Result<()> {
+        // Whoever had these partitions may have known of a change already, and have counted into both tables.
+        match shutdown.run_until_cancelled(current_tables(&self.shared)).await {
+            Some(Ok(now)) if !now.is_another(&self.shared.metrics_tables) => {}
+            Some(Ok(now)) if now.revision < self.shared.metrics_tables.revision => {
+                anyhow::bail!("the control table went back to an earlier version of the metrics table; was an older copy brought back?");
+            }
+            Some(Ok(_)) | None => return Ok(()),
+            Some(Err(error)) => return Err(error),
+        }
         let checks = assignments.into_iter().map(|assignment| {
             let (shared, shutdown) = (Arc::clone(&self.shared), shutdown.clone());
             async move { Ok::<_, anyhow::Error>((assignment, ready_start(&shared, assignment, &shutdown).await?)) }
@@ -221,6 +282,7 @@ impl Group {
             // A replay of what the group has committed takes nothing back.
             task.committed = assignment.committed.filter(|_| !start.is_anew).and_then(|c| c.checked_sub(1));
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
+            self.shared.stopped.forget(assignment.partition);
             self.tasks.spawn(assignment.partition, measure::spending(Arc::clone(&task.spent), task.run(messages)));
             self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
             self.shared.partitions.store(self.workers.len(), Ordering::Relaxed);
@@ -238,7 +300,7 @@ impl Group {
             let Some(worker) = self.workers.get_mut(&partition) else { continue };
             worker.weight.queued.fetch_add(records.iter().map(LogRecord::weight).sum(), Ordering::Relaxed);
             // A task that ended is reported by join_next.
-            if worker.inbox.send(Message::Records(records)).is_ok() && !worker.is_paused && worker.weight.total() > budget {
+            if worker.inbox.send(Message::Records(records)).is_ok() && !worker.is_paused && worker.weight.is_above(budget) {
                 worker.is_paused = true;
                 is_held(self.consumer.pause(partition))?;
             }
@@ -249,7 +311,7 @@ impl Group {
     fn resume_where_there_is_room(&mut self) -> Result<(), LogError> {
         let budget = self.budget();
         for (partition, worker) in &mut self.workers {
-            if worker.is_paused && worker.weight.total() < budget / 2 {
+            if worker.is_paused && !worker.weight.is_above(budget / 2) {
                 worker.is_paused = false;
                 is_held(self.consumer.resume(*partition))?;
             }
@@ -286,6 +348,7 @@ impl Group {
         for partition in partitions {
             self.workers.remove(partition);
             self.tasks.abort(partition);
+            self.shared.stopped.forget(*partition);
         }
         self.shared.partitions.store(self.workers.len().max(1), Ordering::Relaxed);
     }
@@ -316,6 +379,17 @@ async fn ready_start(shared: &Shared, assignment: Assignment, shutdown: &Cancell
             }
         }
     };
+    if let Some(filling) = shared.metrics_tables.filling() {
+        let from = rebuild_from::note(&shared.checkpoints, &filling.name, (shared.config.epoch, partition, start.offset));
+        match shutdown.run_until_cancelled(from).await {
+            None => return Ok(None),
+            Some(noted) => noted?,
+        }
+    }
+    let forgotten = shared.metrics_tables.forget;
+    if forgotten > 0 && shutdown.run_until_cancelled(begun::note(&shared.checkpoints, partition, forgotten)).await.is_none() {
+        return Ok(None);
+    }
     if start.is_anew {
         tracing::warn!(partition, offset = start.offset, "this store has not counted this log: counting it anew");
         if !is_held(shared.committer.commit(partition, start.offset).await)? {
@@ -323,6 +397,20 @@ async fn ready_start(shared: &Shared, assignment: Assignment, shutdown: &Cancell
         }
     }
     Ok(Some(start))
+}
+
+/// The versions of the metrics table that are in use this very moment, once the control table says so.
+async fn current_tables(shared: &Shared) -> anyhow::Result<MetricsTables> {
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match shared.followed.refresh().await {
+            Ok(now) => return Ok(now),
+            Err(error @ MetricsTablesError::Store(_)) => tracing::warn!(%error, "waiting for the control table"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
 }
 
 /// Whether the consumer still held the partition. Where it did not, a rebalance has begun whose notice is yet to come,
@@ -338,18 +426,23 @@ fn is_held(outcome: Result<(), LogError>) -> Result<bool, LogError> {
 /// What has been done for a partition.
 enum Done {
     Inserted(Vec<u64>, Result<Vec<(u64, InsertOutcome)>, InsertError>),
-    Read(MetricKey, Result<Option<Rollup>, StoreError>),
-    Updated(MetricKey, Box<ItemUpdate>, Result<Updated, StoreError>),
-    Announced(MetricKey),
-    United(MetricKey, Vec<u64>, Result<UserSet, StoreError>),
+    Read(Target, Result<Option<Rollup>, StoreError>),
+    Updated(Target, Box<ItemUpdate>, Result<Updated, StoreError>),
+    Announced(Target),
+    United(Target, Vec<(u64, u64)>, Result<UserSet, StoreError>),
     Registered(Arc<str>, Result<(), StoreError>),
     DeadLettered(u64),
     Committed(Finished, bool, anyhow::Result<Committed>),
+    /// It was said that the partition has stopped.
+    Noted,
     Unsynced(std::io::Error),
 }
 
 enum Committed {
-    Yes,
+    Yes {
+        /// Whether the checkpoint is written too, where one was wanted.
+        is_noted: bool,
+    },
     Later,
     NotHeld,
 }
@@ -372,6 +465,8 @@ struct PartitionTask {
     /// The offset that the last checkpoint was written for.
     checkpointed: Option<u64>,
     draining: Option<oneshot::Sender<()>>,
+    /// Whether it was said that the partition has stopped.
+    is_stop_noted: bool,
     next_offset: u64,
     /// Where it began, with what the partition had cost until then, and when, ms since the epoch.
     start: Start,
@@ -391,6 +486,8 @@ impl PartitionTask {
             cadence: shared.config.flush_cadence,
             retention: shared.config.event_retention(),
             inserts_in_flight: shared.config.inserts_in_flight,
+            tables: shared.tables(),
+            dead_letter_limit: (shared.config.dead_letter_limit > 0).then_some(shared.config.dead_letter_limit),
             guards: shared.guards,
         });
         Self {
@@ -406,6 +503,7 @@ impl PartitionTask {
             last_checkpoint: None,
             checkpointed: None,
             draining: None,
+            is_stop_noted: false,
             next_offset: start.offset,
             start,
             started_ms: schemas::time::now_micros() / 1_000,
@@ -443,7 +541,7 @@ impl PartitionTask {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             self.advance();
-            if self.draining.is_some() && self.state.unfinished() == 0 && self.is_all_committed() && !self.is_checkpoint_behind() {
+            if self.draining.is_some() && self.is_all_finished() && self.is_all_committed() && !self.is_checkpoint_behind() {
                 if let Some(done) = self.draining.take() {
                     // The waiting side may have given up already.
                     let _ = done.send(());
@@ -451,6 +549,11 @@ impl PartitionTask {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether nothing more comes of what was begun: a partition that has stopped never finishes what it would have buried.
+    fn is_all_finished(&self) -> bool {
+        self.state.unfinished() == 0 || self.state.stopped().is_some() && self.doing.is_empty()
     }
 
     fn now(&self) -> u64 {
@@ -492,6 +595,7 @@ impl PartitionTask {
         for command in self.state.tick(now) {
             self.carry_out(command);
         }
+        self.note_stop();
         self.commit_if_due();
         let held = self.state.weight();
         self.weight.held.store(held, Ordering::Relaxed);
@@ -501,14 +605,37 @@ impl PartitionTask {
         measure::lag_seconds(self.id, behind);
     }
 
+    /// Says once that the partition has stopped. What is not counted stays in the log, so it need not be held here.
+    fn note_stop(&mut self) {
+        let Some(stopped) = self.state.stopped().filter(|_| !self.is_stop_noted).cloned() else { return };
+        self.is_stop_noted = true;
+        self.weight.is_stopped.store(true, Ordering::Relaxed);
+        self.shared.stopped.note(self.id, &stopped);
+        self.drop_undecoded();
+        let (shared, partition) = (Arc::clone(&self.shared), self.id);
+        self.doing.push(Box::pin(async move {
+            shared.stopped.write(partition, &stopped).await;
+            Done::Noted
+        }));
+    }
+
+    fn drop_undecoded(&mut self) {
+        let bytes = self.undecoded.drain(..).map(|record| record.weight()).sum();
+        self.weight.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     fn take(&mut self, records: Vec<LogRecord>) -> anyhow::Result<()> {
         self.undecoded.extend(records);
+        if self.state.stopped().is_some() {
+            self.drop_undecoded();
+        }
         self.decode()
     }
 
     /// Decodes what was taken, in order, up to a record that has to wait. What was begun before it goes on meanwhile.
     fn decode(&mut self) -> anyhow::Result<()> {
         while self.decoding.is_none()
+            && self.state.stopped().is_none()
             && let Some(record) = self.undecoded.pop_front()
         {
             // After a seek a batch from before it may still come.
@@ -559,38 +686,46 @@ impl PartitionTask {
                 shared.failpoints.hit(Point::AfterInsert);
                 Done::Inserted(insertions.iter().map(|i| i.offset).collect(), outcome)
             }),
-            Command::Read(key) => Box::pin(async move {
+            Command::Read(target) => Box::pin(async move {
                 let _turn = shared.requests.acquire().await;
-                let item = shared.metrics.read(&key).await;
-                Done::Read(key, item)
+                let item = shared.store_of(target.table).read(&target.key).await;
+                Done::Read(target, item)
             }),
-            Command::Update(key, update) => Box::pin(async move {
+            Command::Update(target, update) => Box::pin(async move {
                 let _turn = shared.requests.acquire().await;
-                let is_announced = matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
-                let updated = shared.metrics.update(&key, partition, &update, is_announced).await;
+                let Target { table, key } = &target;
+                let is_announced = *table == Table::Served && matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
+                let updated = shared.store_of(*table).update(key, partition, &update, is_announced).await;
                 shared.failpoints.hit(Point::AfterUpdate);
-                Done::Updated(key, update, updated)
+                Done::Updated(target, update, updated)
             }),
-            Command::Announce(key, totals) => Box::pin(async move {
+            Command::Announce(target, totals) => Box::pin(async move {
                 if let Err(e) = shared.barrier.wait().await {
                     return Done::Unsynced(e);
                 }
-                if let Some(record) = announce::totals_record(&key, &totals, shared.wire_form) {
+                let generation = shared.metrics_tables.served.generation;
+                if let Some(record) = announce::totals_record(&target.key, &totals, generation, shared.wire_form) {
                     announce::announce(&shared.log, &shared.config.topic_metrics, record).await;
                 }
                 shared.failpoints.hit(Point::AfterAnnounce);
-                Done::Announced(key)
+                Done::Announced(target)
             }),
-            Command::Unite(key, hashes) => Box::pin(async move {
+            Command::Unite(target, users) => Box::pin(async move {
                 let _turn = shared.requests.acquire().await;
-                let set = shared.metrics.unite(&key, &hashes).await;
-                Done::United(key, hashes, set)
+                let set = shared.store_of(target.table).unite(&target.key, partition, &users).await;
+                Done::United(target, users, set)
             }),
             Command::Register(agent, first_seen) => Box::pin(async move {
                 let mut wait = Duration::from_millis(50);
                 loop {
                     let turn = shared.requests.acquire().await;
-                    let outcome = shared.metrics.register(&agent, first_seen).await;
+                    let mut outcome = Ok(());
+                    for table in shared.tables() {
+                        outcome = shared.store_of(*table).register(&agent, first_seen).await;
+                        if outcome.is_err() {
+                            break;
+                        }
+                    }
                     drop(turn);
                     match outcome {
                         Err(StoreError::Passing(_)) => tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await,
@@ -637,9 +772,10 @@ impl PartitionTask {
                 state.announced(&key);
             }
             Done::United(key, _, Ok(set)) => state.united(&key, set),
-            Done::United(key, hashes, Err(StoreError::Passing(_))) => state.unite_failed(&key, &hashes),
+            Done::United(key, users, Err(StoreError::Passing(_))) => state.unite_failed(&key, users),
             Done::Registered(agent, Ok(())) => state.registered(&agent),
             Done::DeadLettered(offset) => state.dead_lettered(offset),
+            Done::Noted => {}
             Done::Read(_, Err(e)) | Done::Updated(_, _, Err(e)) | Done::United(_, _, Err(e)) | Done::Registered(_, Err(e)) => {
                 return Err(e.into());
             }
@@ -647,9 +783,10 @@ impl PartitionTask {
             Done::Committed(finished, writes_checkpoint, outcome) => {
                 self.is_committing = false;
                 match outcome? {
-                    Committed::Yes => {
+                    Committed::Yes { is_noted } => {
                         self.committed = Some(finished.offset);
-                        if writes_checkpoint {
+                        // One that could not be written is tried again, but not waited for at the end.
+                        if writes_checkpoint && (is_noted || self.draining.is_some()) {
                             self.checkpointed = self.committed;
                         }
                     }
@@ -708,6 +845,7 @@ async fn commit(shared: &Shared, partition: u32, finished: Finished, spent: Opti
     }
     shared.failpoints.hit(Point::AfterCommit);
     measure::commit(started);
+    let mut is_noted = true;
     if let Some(spent) = spent {
         let checkpoint = Checkpoint {
             epoch: shared.config.epoch,
@@ -718,15 +856,16 @@ async fn commit(shared: &Shared, partition: u32, finished: Finished, spent: Opti
         };
         if let Err(error) = shared.checkpoints.write(partition, &checkpoint).await {
             tracing::warn!(partition, %error, "cannot write the checkpoint yet");
+            is_noted = false;
         }
     }
-    Ok(Committed::Yes)
+    Ok(Committed::Yes { is_noted })
 }
 
 fn kind_of(outcome: &InsertOutcome) -> &'static str {
     match outcome {
         InsertOutcome::New => "inserted",
-        InsertOutcome::Replay => "replayed",
+        InsertOutcome::Replay | InsertOutcome::Deleted => "replayed",
         InsertOutcome::Duplicate => "duplicate",
         InsertOutcome::Conflict => "conflict",
         InsertOutcome::Invalid(_) => "invalid",

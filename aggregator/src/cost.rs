@@ -136,6 +136,7 @@ pub fn write_units_of(workload: &Workload) -> WriteUnits {
             }
         }
         spent.fleet_items += add_to_items(&mut items, &fleet, timestamp, &fleet_sum);
+        spent.fleet_items += add_records(&mut items, timestamp, fleet_sum.calls);
         if fleet_changed {
             spent.users += users_units(&users, &fleet, timestamp);
         }
@@ -159,6 +160,15 @@ fn add_to_items(items: &mut HashMap<MetricKey, Rollup>, subject: &Subject, times
             write_units(rollup_size(&key, item))
         })
         .sum()
+}
+
+/// Adds a flush's records to the log's own item; returns the write units of the update.
+fn add_records(items: &mut HashMap<MetricKey, Rollup>, timestamp: i64, records: i64) -> u64 {
+    let key = MetricKey { subject: Subject::Log(0), period: Period::Day(day_of(timestamp)) };
+    let item = items.entry(key.clone()).or_default();
+    item.add(&Rollup { logged: records, inserted: records, ..Rollup::default() });
+    item.version += 1;
+    write_units(rollup_size(&key, item))
 }
 
 /// Bytes of a rollup item.

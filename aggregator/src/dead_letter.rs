@@ -7,23 +7,10 @@ use crate::announce::{TooLarge, publish_until_acknowledged};
 use crate::partition::DeadReason;
 use bytes::Bytes;
 use event_log::{Log, LogRecord, Position, Record};
+use schemas::time::{format_micros, now_micros};
 use std::sync::Arc;
 
-/// Headers that a dead letter carries besides the original's.
-pub mod header {
-    /// Why it could not be processed.
-    pub const REASON: &str = "dead-reason";
-    /// At which step.
-    pub const STAGE: &str = "dead-stage";
-    /// Where it was: `<epoch>-<partition>-<offset>`.
-    pub const POSITION: &str = "dead-position";
-    /// More about the reason.
-    pub const DETAIL: &str = "dead-detail";
-    /// The original's key.
-    pub const KEY: &str = "dead-key";
-    /// Bytes of the original's value, where only its beginning is there.
-    pub const CUT: &str = "dead-cut";
-}
+pub use schemas::dead_letter::header;
 
 /// The dead letter of a record.
 pub fn dead_letter(record: &LogRecord, epoch: u32, reason: &DeadReason) -> Record {
@@ -35,6 +22,7 @@ pub fn dead_letter(record: &LogRecord, epoch: u32, reason: &DeadReason) -> Recor
         (header::STAGE.to_owned(), text(reason.stage)),
         (header::POSITION.to_owned(), text(&position)),
         (header::DETAIL.to_owned(), text(&reason.detail)),
+        (header::AT.to_owned(), text(&format_micros(now_micros()))),
         (header::KEY.to_owned(), record.key.clone()),
     ]);
     Record { key: text(&position), value: record.value.clone(), headers }

@@ -16,6 +16,21 @@ pub enum Addition {
     Event(Box<EventAddition>),
     /// A duplicate that was skipped.
     Duplicate,
+    /// An event that was counted and deleted since: only the mark moves on.
+    Nothing,
+    /// To the log's own item: what became of a record.
+    Record(Outcome),
+}
+
+/// What becomes of a record of the log; exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its event is stored and counted.
+    Inserted,
+    /// Its event was stored from another position: skipped.
+    Duplicate,
+    /// It cannot be processed.
+    DeadLetter,
 }
 
 /// The rounded values of a new event.
@@ -60,8 +75,18 @@ pub fn fold(event: &AgentEvent) -> Addition {
 /// Adds one addition to a sum. Hour items also get five-minute slots.
 pub fn add(sum: &mut Rollup, addition: &Addition, with_slots: bool) {
     let event = match addition {
+        Addition::Nothing => return,
         Addition::Duplicate => {
             sum.duplicates += 1;
+            return;
+        }
+        Addition::Record(outcome) => {
+            sum.logged += 1;
+            match outcome {
+                Outcome::Inserted => sum.inserted += 1,
+                Outcome::Duplicate => sum.duplicates += 1,
+                Outcome::DeadLetter => sum.dead_letters += 1,
+            }
             return;
         }
         Addition::Event(event) => event,
@@ -70,34 +95,34 @@ pub fn add(sum: &mut Rollup, addition: &Addition, with_slots: bool) {
     sum.calls += 1;
     sum.by_type[event.message_type as usize] += 1;
     if let Some(us) = event.latency_us {
-        sum.latency_us += us;
+        sum.latency_us = sum.latency_us.saturating_add(us);
         sum.latency_n += 1;
         sum.latency_max_us = sum.latency_max_us.max(us);
         *sum.latency_buckets.entry(bucket_of(us)).or_default() += 1;
     }
-    sum.tokens += event.tokens;
-    sum.input_tokens += event.input_tokens;
-    sum.output_tokens += event.output_tokens;
-    sum.cached_input_tokens += event.cached_input_tokens;
-    sum.reasoning_tokens += event.reasoning_tokens;
+    sum.tokens = sum.tokens.saturating_add(event.tokens);
+    sum.input_tokens = sum.input_tokens.saturating_add(event.input_tokens);
+    sum.output_tokens = sum.output_tokens.saturating_add(event.output_tokens);
+    sum.cached_input_tokens = sum.cached_input_tokens.saturating_add(event.cached_input_tokens);
+    sum.reasoning_tokens = sum.reasoning_tokens.saturating_add(event.reasoning_tokens);
     if let Some(cost) = event.cost_nanousd {
-        sum.cost_nanousd += cost;
+        sum.cost_nanousd = sum.cost_nanousd.saturating_add(cost);
         sum.cost_n += 1;
     }
     if let Some(feedback) = event.feedback_micro {
-        sum.feedback_micro += feedback;
+        sum.feedback_micro = sum.feedback_micro.saturating_add(feedback);
         sum.feedback_n += 1;
     }
     if let Some(name) = &event.model {
         let of = named(&mut sum.models, name);
         of.calls += 1;
-        of.tokens += event.tokens;
-        of.cost_nanousd += event.cost_nanousd.unwrap_or(0);
+        of.tokens = of.tokens.saturating_add(event.tokens);
+        of.cost_nanousd = of.cost_nanousd.saturating_add(event.cost_nanousd.unwrap_or(0));
     }
     if let Some(name) = &event.tool {
         let of = named(&mut sum.tools, name);
         of.calls += 1;
-        of.latency_us += event.latency_us.unwrap_or(0);
+        of.latency_us = of.latency_us.saturating_add(event.latency_us.unwrap_or(0));
     }
     if let Some(name) = &event.error_type {
         *named(&mut sum.error_types, name) += 1;
@@ -138,6 +163,15 @@ impl Names {
             models: rollup.models.keys().cloned().collect(),
             tools: rollup.tools.keys().cloned().collect(),
             error_types: rollup.error_types.keys().cloned().collect(),
+        }
+    }
+
+    /// The names of an item under which something is left.
+    pub fn in_use(rollup: &Rollup) -> Self {
+        Self {
+            models: rollup.models.iter().filter(|(_, used)| used.calls != 0).map(|(name, _)| name.clone()).collect(),
+            tools: rollup.tools.iter().filter(|(_, used)| used.calls != 0).map(|(name, _)| name.clone()).collect(),
+            error_types: rollup.error_types.iter().filter(|(_, count)| **count != 0).map(|(name, _)| name.clone()).collect(),
         }
     }
 

@@ -14,7 +14,7 @@ use aws_sdk_dynamodb::types::{
 use event_log::Position;
 use schemas::MessageType;
 use schemas::item::{
-    AGENT_ID, CONTENT_HASH, EventItemOptions, SRC, TIMESTAMP, TableNames, event_attributes, event_partition_key, event_sort_key, s,
+    AGENT_ID, CONTENT_HASH, DELETED, EventItemOptions, SRC, TIMESTAMP, TableNames, event_attributes, event_partition_key, event_sort_key, s,
 };
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -51,12 +51,14 @@ pub struct Existing {
     pub src: Option<String>,
     /// Hash of its content; absent where the id was derived from it.
     pub content_hash: Option<[u8; 16]>,
+    /// Whether only the marker of a deleted event is left.
+    pub is_deleted: bool,
 }
 
 /// Judges an event whose key is taken already.
 pub fn judge(existing: &Existing, own_src: &str, own_hash: &[u8; 16], guards: Guards) -> InsertOutcome {
     if guards.compare_src && existing.src.as_deref() == Some(own_src) {
-        return InsertOutcome::Replay;
+        return if existing.is_deleted { InsertOutcome::Deleted } else { InsertOutcome::Replay };
     }
     match existing.content_hash {
         Some(hash) if hash != *own_hash => InsertOutcome::Conflict,
@@ -147,11 +149,12 @@ impl Inserter {
         let request = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
-            .projection_expression("#a, #t, #s, #h")
+            .projection_expression("#a, #t, #s, #h, #d")
             .expression_attribute_names("#a", AGENT_ID)
             .expression_attribute_names("#t", TIMESTAMP)
             .expression_attribute_names("#s", SRC)
             .expression_attribute_names("#h", CONTENT_HASH)
+            .expression_attribute_names("#d", DELETED)
             .build()
             .expect("keys are set");
         let started = std::time::Instant::now();
@@ -166,7 +169,10 @@ impl Inserter {
                 .filter_map(|item| {
                     let text = |name: &str| item.get(name).and_then(|v| v.as_s().ok()).cloned();
                     let content_hash = item.get(CONTENT_HASH).and_then(|v| v.as_b().ok()).and_then(|b| b.as_ref().try_into().ok());
-                    Some(((text(AGENT_ID)?, text(TIMESTAMP)?), Existing { src: text(SRC), content_hash }))
+                    Some((
+                        (text(AGENT_ID)?, text(TIMESTAMP)?),
+                        Existing { src: text(SRC), content_hash, is_deleted: item.contains_key(DELETED) },
+                    ))
                 })
                 .collect(),
             Err(e) => {
@@ -229,11 +235,14 @@ mod tests {
 
     #[test]
     fn the_same_position_is_a_replay_and_another_a_duplicate() {
-        let existing = Existing { src: Some("0:1:2".into()), content_hash: Some([1; 16]) };
+        let existing = Existing { src: Some("0:1:2".into()), content_hash: Some([1; 16]), is_deleted: false };
         let judge = |src: &str, hash| judge(&existing, src, &[hash; 16], Guards::default());
         assert_eq!(judge("0:1:2", 1), InsertOutcome::Replay);
         assert_eq!(judge("0:1:3", 1), InsertOutcome::Duplicate);
         assert_eq!(judge("0:1:3", 2), InsertOutcome::Conflict);
         assert_eq!(judge("1:1:2", 1), InsertOutcome::Duplicate);
+        let marker = Existing { content_hash: None, is_deleted: true, ..existing.clone() };
+        let of_marker = |src: &str| super::judge(&marker, src, &[1; 16], Guards::default());
+        assert_eq!((of_marker("0:1:2"), of_marker("0:1:3")), (InsertOutcome::Deleted, InsertOutcome::Duplicate));
     }
 }

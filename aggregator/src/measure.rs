@@ -45,6 +45,11 @@ pub(crate) fn dead_letter(reason: &'static str) {
     counter!("aggregator_dead_letters_total", "reason" => reason).increment(1);
 }
 
+/// Whether a partition has stopped before it buries more.
+pub(crate) fn stopped(partition: u32, is_stopped: bool) {
+    gauge!("aggregator_partition_stopped", "partition" => partition.to_string()).set(f64::from(u8::from(is_stopped)));
+}
+
 /// Time from the append of the oldest position of a flush until it was counted.
 pub(crate) fn freshness(seconds: f64) {
     histogram!("aggregator_freshness_seconds").record(seconds.max(0.0));

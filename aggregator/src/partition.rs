@@ -6,13 +6,23 @@
 //!
 //! Each record has obligations, and the commit waits for all of them ([`crate::commit`]): the insert, the four
 //! rollup items it touches (agent and fleet, day and hour), the users items, the directory, and for the
-//! agent's day the announcement; or the dead letter's acknowledgement.
+//! agent's day the announcement; or the dead letter's acknowledgement. Either way the log's own item, which
+//! tells what became of the records of a day of append, gets exactly one of its outcomes. Where most records die the
+//! partition stops: it buries no more, and so commits nothing beyond ([`Partition::stopped`]).
+//!
+//! During a rebuild the metrics table has two versions ([`crate::target`]), and a record is finished when both hold it.
+
+mod flood;
+
+pub use flood::Stopped;
 
 use crate::commit::{Finished, Frontier};
 use crate::config::Cadence;
 use crate::flush::{ItemQueue, ItemUpdate, Next};
-use crate::fold::{Addition, fold};
+use crate::fold::{Addition, Outcome, fold};
+use crate::target::{Table, Target};
 use event_log::LogRecord;
+use flood::Flood;
 use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::AgentEvent;
 use schemas::item::{MetricKey, Period, Subject};
@@ -58,6 +68,8 @@ pub struct Guards {
     pub commit_rule: bool,
     /// A log that is not the one committed to is refused.
     pub epoch: bool,
+    /// A partition stops where most of it would be buried.
+    pub dead_letter_limit: bool,
 }
 
 impl Default for Guards {
@@ -70,6 +82,7 @@ impl Default for Guards {
             barrier: true,
             commit_rule: true,
             epoch: true,
+            dead_letter_limit: true,
         }
     }
 }
@@ -87,6 +100,10 @@ pub struct PartitionConfig {
     pub retention: Option<Duration>,
     /// Insert requests under way at once.
     pub inserts_in_flight: usize,
+    /// The versions of the metrics table that are written.
+    pub tables: &'static [Table],
+    /// Dead letters within a minute beyond which it stops where they are most of what it has to count; `None` for no limit.
+    pub dead_letter_limit: Option<u64>,
     /// On, but in tests.
     pub guards: Guards,
 }
@@ -109,6 +126,8 @@ pub enum InsertOutcome {
     New,
     /// It was stored from this very position before: a replay.
     Replay,
+    /// It was stored from this very position before, counted, and deleted since.
+    Deleted,
     /// It was stored from another position: the client's duplicate.
     Duplicate,
     /// Another event has its identity.
@@ -136,13 +155,13 @@ pub enum Command {
     /// Insert these if absent; answer with [`Partition::inserted`].
     Insert(Vec<Insertion>),
     /// Read the item consistently; answer with [`Partition::item_read`] or [`Partition::item_failed`].
-    Read(MetricKey),
+    Read(Target),
     /// Add to the item under the mark; answer with [`Partition::item_applied`], `item_refused` or `item_failed`.
-    Update(MetricKey, Box<ItemUpdate>),
+    Update(Target, Box<ItemUpdate>),
     /// Publish the totals of an agent's day, until acknowledged; answer with [`Partition::announced`].
-    Announce(MetricKey, Box<Rollup>),
-    /// Unite the users item with these hashes; answer with [`Partition::united`] or [`Partition::unite_failed`].
-    Unite(MetricKey, Vec<u64>),
+    Announce(Target, Box<Rollup>),
+    /// Unite the users item with these users, each its offset and hash; answer with [`Partition::united`] or [`Partition::unite_failed`].
+    Unite(Target, Vec<(u64, u64)>),
     /// Note the agent and when it was first seen in the directory, until done; answer with [`Partition::registered`].
     Register(Arc<str>, i64),
     /// Publish the dead letter, until acknowledged; answer with [`Partition::dead_lettered`].
@@ -197,8 +216,8 @@ type Identity = (Arc<str>, i64, Arc<str>);
 /// What a partition waits for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    Item(MetricKey),
-    Users(MetricKey),
+    Item(Target),
+    Users(Target),
     Agent(Arc<str>),
     Inserts,
 }
@@ -214,13 +233,14 @@ pub struct Partition {
     /// Dead letters that are not acknowledged, and the bytes that each holds.
     burying: FxHashMap<u64, usize>,
     burying_bytes: usize,
+    flood: Flood,
     to_insert: VecDeque<u64>,
     to_insert_since: u64,
     requests_in_flight: usize,
     identities: FxHashMap<Identity, VecDeque<u64>>,
     delayed: FxHashMap<Arc<str>, Delayed>,
-    items: FxHashMap<MetricKey, Item>,
-    users: FxHashMap<MetricKey, UsersItem>,
+    items: FxHashMap<Target, Item>,
+    users: FxHashMap<Target, UsersItem>,
     agents: FxHashSet<Arc<str>>,
     /// Agents that are on their way into the directory, and the positions that wait for it.
     registering: FxHashMap<Arc<str>, Vec<u64>>,
@@ -246,6 +266,7 @@ impl Partition {
             pending_bytes: 0,
             burying: FxHashMap::default(),
             burying_bytes: 0,
+            flood: Flood::new(config.dead_letter_limit.filter(|_| config.guards.dead_letter_limit)),
             to_insert: VecDeque::new(),
             to_insert_since: 0,
             requests_in_flight: 0,
@@ -265,21 +286,31 @@ impl Partition {
         }
     }
 
-    /// The next record of the partition, decoded or not.
+    /// The next record of the partition, decoded or not. Taken no more once the partition has stopped: the log has it.
     pub fn record(&mut self, record: Arc<LogRecord>, decoded: Result<AgentEvent, DeadReason>) {
+        if self.flood.stopped().is_some() {
+            return;
+        }
         let (offset, appended_at_ms) = (record.offset, record.appended_at_ms);
         let event = match decoded.and_then(|event| self.admit(event, appended_at_ms)) {
             Ok(event) => event,
             Err(reason) => {
-                self.frontier.begin(offset, appended_at_ms, 1);
-                self.dead_letter(record, reason);
+                // Not buried, it holds back the commit.
+                self.frontier.begin(offset, appended_at_ms, 1 + self.tables().len() as u16);
+                self.expect(&self.log_key(appended_at_ms), offset);
+                if self.flood.may_bury(offset, &reason, self.now) {
+                    self.dead_letter(record, reason);
+                    self.resolve_record(offset, appended_at_ms, Outcome::DeadLetter);
+                }
                 return;
             }
         };
+        self.flood.admitted(self.now);
         let keys = self.keys_of(&event);
-        self.frontier.begin(offset, appended_at_ms, 1 + keys.len() as u16);
-        for key in keys {
-            self.item(key).queue.expect(offset);
+        self.frontier.begin(offset, appended_at_ms, 1 + (self.tables().len() * (1 + keys.len())) as u16);
+        self.expect(&self.log_key(appended_at_ms), offset);
+        for key in &keys {
+            self.expect(key, offset);
         }
         self.pending_bytes += record.weight() * 2;
         let identity = identity_of(&event, &mut self.names);
@@ -344,14 +375,19 @@ impl Partition {
     /// From now on nothing waits for its cadence: the partition is about to be given up.
     pub fn drain(&mut self) {
         self.is_draining = true;
-        let keys: Vec<MetricKey> = self.items.keys().cloned().collect();
+        let keys: Vec<Target> = self.items.keys().cloned().collect();
         for key in keys {
             self.poke_item(&key);
         }
-        let keys: Vec<MetricKey> = self.users.keys().cloned().collect();
+        let keys: Vec<Target> = self.users.keys().cloned().collect();
         for key in keys {
             self.poke_users(&key);
         }
+    }
+
+    /// Why the partition has stopped: nothing more is buried or taken, and nothing beyond is ever finished.
+    pub fn stopped(&self) -> Option<&Stopped> {
+        self.flood.stopped()
     }
 
     /// The newest position that may be committed.
@@ -381,14 +417,19 @@ impl Partition {
     pub fn inserted(&mut self, outcomes: Vec<(u64, InsertOutcome)>) {
         self.requests_in_flight -= 1;
         for (offset, outcome) in outcomes {
+            if matches!(outcome, InsertOutcome::New | InsertOutcome::Replay | InsertOutcome::Deleted | InsertOutcome::Duplicate) {
+                self.flood.stored(self.now);
+            }
             match outcome {
                 InsertOutcome::Retry => self.delay_insert(offset),
                 InsertOutcome::New | InsertOutcome::Replay => self.resolve_stored(offset),
-                InsertOutcome::Duplicate => self.resolve_insert(offset, Some(Arc::new(Addition::Duplicate))),
+                // Nothing of it: neither its user nor its agent may come back.
+                InsertOutcome::Deleted => self.resolve_insert(offset, Some(Arc::new(Addition::Nothing)), Outcome::Inserted),
+                InsertOutcome::Duplicate => self.resolve_insert(offset, Some(Arc::new(Addition::Duplicate)), Outcome::Duplicate),
                 InsertOutcome::Conflict => {
                     self.bury(
                         offset,
-                        "id_conflict",
+                        flood::ID_CONFLICT,
                         "another event with other content has the same agent_id, timestamp and event_id".into(),
                     );
                 }
@@ -398,7 +439,7 @@ impl Partition {
     }
 
     /// The answer to [`Command::Read`]: the item, or `None` where there is none.
-    pub fn item_read(&mut self, key: &MetricKey, rollup: Option<Rollup>) {
+    pub fn item_read(&mut self, key: &Target, rollup: Option<Rollup>) {
         let mark = self.mark_of(rollup.as_ref());
         self.with_item(key, |item| {
             let finished = item.queue.read(rollup.as_ref(), mark);
@@ -407,7 +448,7 @@ impl Partition {
     }
 
     /// The answer to [`Command::Update`]: applied. `new` is the item as it is now, for agents' days.
-    pub fn item_applied(&mut self, key: &MetricKey, update: &ItemUpdate, new: Option<Rollup>) {
+    pub fn item_applied(&mut self, key: &Target, update: &ItemUpdate, new: Option<Rollup>) {
         let now = self.now;
         self.with_item(key, |item| {
             item.last_flush = Some(now);
@@ -417,13 +458,13 @@ impl Partition {
     }
 
     /// The answer to [`Command::Update`]: refused, since the item holds some of it already (or a greater maximum).
-    pub fn item_refused(&mut self, key: &MetricKey, old: Rollup) {
+    pub fn item_refused(&mut self, key: &Target, old: Rollup) {
         let mark = self.mark_of(Some(&old));
         self.with_item(key, |item| (item.queue.refused(&old, mark), Some(old)));
     }
 
     /// The answer to [`Command::Read`] or [`Command::Update`]: no answer, or throttled.
-    pub fn item_failed(&mut self, key: &MetricKey) {
+    pub fn item_failed(&mut self, key: &Target) {
         let wait = self.backoff(self.items.get(key).map_or(0, |i| i.attempts));
         let retry_at = self.now + wait;
         if let Some(item) = self.items.get_mut(key) {
@@ -435,7 +476,7 @@ impl Partition {
     }
 
     /// The answer to [`Command::Announce`].
-    pub fn announced(&mut self, key: &MetricKey) {
+    pub fn announced(&mut self, key: &Target) {
         let Some(item) = self.items.get_mut(key) else { return };
         for offset in item.announcing.take().unwrap_or_default() {
             self.frontier.meet(offset);
@@ -444,7 +485,7 @@ impl Partition {
     }
 
     /// The answer to [`Command::Unite`]: the set as it is stored now.
-    pub fn united(&mut self, key: &MetricKey, set: UserSet) {
+    pub fn united(&mut self, key: &Target, set: UserSet) {
         let now = self.now;
         let Some(users) = self.users.get_mut(key) else { return };
         users.known = Some(set);
@@ -457,13 +498,11 @@ impl Partition {
     }
 
     /// The answer to [`Command::Unite`]: no answer, throttled, or another writer was faster too often.
-    pub fn unite_failed(&mut self, key: &MetricKey, hashes: &[u64]) {
+    pub fn unite_failed(&mut self, key: &Target, again: Vec<(u64, u64)>) {
         let wait = self.backoff(self.users.get(key).map_or(0, |u| u.attempts));
         let retry_at = self.now + wait;
         if let Some(users) = self.users.get_mut(key) {
-            let offsets = users.uniting.take().unwrap_or_default();
-            // One obligation per offset; hashes and offsets were split when the request was made.
-            let again: Vec<(u64, u64)> = offsets.iter().copied().zip(hashes.iter().copied()).collect();
+            users.uniting = None;
             users.pending.splice(0..0, again);
             users.attempts += 1;
             users.retry_at = retry_at;
@@ -520,14 +559,38 @@ impl Partition {
         ]
     }
 
-    fn item(&mut self, key: MetricKey) -> &mut Item {
+    fn log_key(&self, appended_at_ms: i64) -> MetricKey {
+        MetricKey { subject: Subject::Log(self.config.partition), period: Period::Day(day_of(appended_at_ms.saturating_mul(1_000))) }
+    }
+
+    fn tables(&self) -> &'static [Table] {
+        self.config.tables
+    }
+
+    /// In each table the item has to wait for the position.
+    fn expect(&mut self, key: &MetricKey, offset: u64) {
+        for table in self.tables() {
+            self.item(table.of(key)).queue.expect(offset);
+        }
+    }
+
+    /// In each table the item learns what the position adds, and goes on.
+    fn resolve(&mut self, key: &MetricKey, offset: u64, addition: Option<&Arc<Addition>>) {
+        for table in self.tables() {
+            let target = table.of(key);
+            self.item(target.clone()).queue.resolve(offset, addition.cloned());
+            self.poke_item(&target);
+        }
+    }
+
+    fn item(&mut self, target: Target) -> &mut Item {
         let in_order = self.config.guards.in_order;
-        self.items.entry(key).or_insert_with_key(|key| {
+        self.items.entry(target).or_insert_with_key(|Target { table, key }| {
             let is_agent = matches!(key.subject, Subject::Agent(_));
             Item {
                 queue: ItemQueue::new(matches!(key.period, Period::Hour(_)), in_order),
                 is_agent,
-                is_announced: is_agent && matches!(key.period, Period::Day(_)),
+                is_announced: *table == Table::Served && is_agent && matches!(key.period, Period::Day(_)),
                 first_ready: None,
                 last_flush: None,
                 attempts: 0,
@@ -545,7 +608,7 @@ impl Partition {
     }
 
     /// Lets `change` alter an item; meets the obligations of the positions that it finishes; goes on with it.
-    fn with_item(&mut self, key: &MetricKey, change: impl FnOnce(&mut Item) -> (Vec<u64>, Option<Rollup>)) {
+    fn with_item(&mut self, key: &Target, change: impl FnOnce(&mut Item) -> (Vec<u64>, Option<Rollup>)) {
         let Some(item) = self.items.get_mut(key) else { return };
         item.attempts = 0;
         let (finished, now_stored) = change(item);
@@ -568,7 +631,7 @@ impl Partition {
         self.poke_item(key);
     }
 
-    fn announce(&mut self, key: &MetricKey) {
+    fn announce(&mut self, key: &Target) {
         let Some(item) = self.items.get_mut(key) else { return };
         if item.announcing.is_some() {
             return;
@@ -578,39 +641,53 @@ impl Partition {
         self.commands.push(Command::Announce(key.clone(), totals));
     }
 
-    /// Sends an item's next update if it is time, else sees to it that it is looked at in time.
-    fn poke_item(&mut self, key: &MetricKey) {
-        let (now, cadence, is_draining) = (self.now, self.config.cadence, self.is_draining);
-        let Some(item) = self.items.get_mut(key) else { return };
-        for offset in item.queue.take_void() {
-            self.frontier.meet(offset);
+    /// Sends an item's next update if it is time, else sees to it that it is looked at in time. Both versions of an item are
+    /// written together: so their marks are the same but for moments, which is when a rebuild can compare them.
+    fn poke_item(&mut self, target: &Target) {
+        if let Some(item) = self.items.get_mut(target) {
+            for offset in item.queue.take_void() {
+                self.frontier.meet(offset);
+            }
         }
-        if item.queue.is_busy() || item.queue.ready() == 0 {
+        let versions: Vec<Target> = self.tables().iter().map(|table| table.of(&target.key)).collect();
+        if versions.iter().any(|version| self.items.get(version).is_some_and(|item| item.queue.is_busy())) {
             return;
         }
+        let now = self.now;
+        let Some(due) = versions.iter().filter_map(|version| self.due(version)).max() else { return };
+        if due > now {
+            let Some(item) = self.items.get_mut(target) else { return };
+            if item.scheduled.is_none_or(|at| at > due) {
+                item.scheduled = Some(due);
+                self.timers.push(Reverse((due, Timer::Item(target.clone()))));
+            }
+            return;
+        }
+        for version in versions {
+            let Some(item) = self.items.get_mut(&version) else { continue };
+            match item.queue.start_next() {
+                Next::Nothing => {}
+                Next::Read => self.commands.push(Command::Read(version)),
+                Next::Update(update) => self.commands.push(Command::Update(version, update)),
+            }
+        }
+    }
+
+    /// When an item is to be written; `None` where it has nothing to be written.
+    fn due(&mut self, target: &Target) -> Option<u64> {
+        let (now, cadence) = (self.now, self.config.cadence);
+        let item = self.items.get_mut(target).filter(|item| item.queue.ready() > 0)?;
         let first_ready = *item.first_ready.get_or_insert(now);
         let wait = if item.is_agent { cadence.agent_ms() } else { cadence.fleet_ms() };
         let is_full = item.is_agent && item.queue.ready() >= cadence.events();
-        let due = if is_full || is_draining {
+        let due = if is_full || self.is_draining {
             now
         } else if cadence == Cadence::Fresh {
             item.last_flush.map_or(now, |last| last + wait)
         } else {
             first_ready + wait
         };
-        let due = due.max(if item.attempts > 0 { item.retry_at } else { 0 });
-        if due > now {
-            if item.scheduled.is_none_or(|at| at > due) {
-                item.scheduled = Some(due);
-                self.timers.push(Reverse((due, Timer::Item(key.clone()))));
-            }
-            return;
-        }
-        match item.queue.start_next() {
-            Next::Nothing => {}
-            Next::Read => self.commands.push(Command::Read(key.clone())),
-            Next::Update(update) => self.commands.push(Command::Update(key.clone(), update)),
-        }
+        Some(due.max(if item.attempts > 0 { item.retry_at } else { 0 }))
     }
 
     fn resolve_stored(&mut self, offset: u64) {
@@ -618,16 +695,16 @@ impl Partition {
         let event = Arc::clone(&pending.event);
         self.note_agent(&event, offset);
         self.note_user(&event, offset);
-        self.resolve_insert(offset, Some(Arc::new(fold(&event))));
+        self.resolve_insert(offset, Some(Arc::new(fold(&event))), Outcome::Inserted);
     }
 
     /// The insert's own obligation is met; the items learn what the position adds.
-    fn resolve_insert(&mut self, offset: u64, addition: Option<Arc<Addition>>) {
+    fn resolve_insert(&mut self, offset: u64, addition: Option<Arc<Addition>>, outcome: Outcome) {
         let Some(pending) = self.pending.remove(&offset) else { return };
         self.pending_bytes -= pending.record.weight() * 2;
+        self.resolve_record(offset, pending.record.appended_at_ms, outcome);
         for key in self.keys_of(&pending.event) {
-            self.item(key.clone()).queue.resolve(offset, addition.clone());
-            self.poke_item(&key);
+            self.resolve(&key, offset, addition.as_ref());
         }
         self.frontier.meet(offset);
         let identity = identity_of(&pending.event, &mut self.names);
@@ -649,12 +726,21 @@ impl Partition {
         }
     }
 
+    /// The log's item of the record's day of append learns what became of it.
+    fn resolve_record(&mut self, offset: u64, appended_at_ms: i64, outcome: Outcome) {
+        self.resolve(&self.log_key(appended_at_ms), offset, Some(&Arc::new(Addition::Record(outcome))));
+    }
+
     fn bury(&mut self, offset: u64, reason: &'static str, detail: String) {
         let Some(pending) = self.pending.get(&offset) else { return };
+        let dead = DeadReason { reason, stage: "insert", detail };
+        if !self.flood.may_bury(offset, &dead, self.now) {
+            return;
+        }
         self.frontier.oblige(offset, 1);
         let record = Arc::clone(&pending.record);
-        self.dead_letter(record, DeadReason { reason, stage: "insert", detail });
-        self.resolve_insert(offset, None);
+        self.dead_letter(record, dead);
+        self.resolve_insert(offset, None, Outcome::DeadLetter);
     }
 
     fn dead_letter(&mut self, record: Arc<LogRecord>, reason: DeadReason) {
@@ -751,17 +837,19 @@ impl Partition {
         let agent = Subject::Agent(intern(&mut self.names, &event.agent_id));
         for subject in [agent, Subject::Fleet(self.config.partition)] {
             let key = MetricKey { subject, period };
-            let users = self.users.entry(key.clone()).or_default();
-            if users.known.as_ref().is_some_and(|set| set.contains(hash)) {
-                continue;
+            for target in self.tables().iter().map(|table| table.of(&key)) {
+                let users = self.users.entry(target.clone()).or_default();
+                if users.known.as_ref().is_some_and(|set| set.contains(hash)) {
+                    continue;
+                }
+                users.pending.push((offset, hash));
+                self.frontier.oblige(offset, 1);
+                self.poke_users(&target);
             }
-            users.pending.push((offset, hash));
-            self.frontier.oblige(offset, 1);
-            self.poke_users(&key);
         }
     }
 
-    fn poke_users(&mut self, key: &MetricKey) {
+    fn poke_users(&mut self, key: &Target) {
         let (now, cadence, is_draining) = (self.now, self.config.cadence, self.is_draining);
         let Some(users) = self.users.get_mut(key) else { return };
         if users.uniting.is_some() {
@@ -780,7 +868,7 @@ impl Partition {
             return;
         }
         let first = *users.first_pending.get_or_insert(now);
-        let wait = if matches!(key.subject, Subject::Agent(_)) { cadence.agent_ms() } else { cadence.fleet_ms() };
+        let wait = if matches!(key.key.subject, Subject::Agent(_)) { cadence.agent_ms() } else { cadence.fleet_ms() };
         let due = match cadence {
             _ if is_draining => now,
             Cadence::Fresh => users.last_flush.map_or(now, |last| last + wait),
@@ -795,9 +883,9 @@ impl Partition {
             return;
         }
         users.first_pending = None;
-        let (offsets, hashes) = std::mem::take(&mut users.pending).into_iter().unzip();
-        users.uniting = Some(offsets);
-        self.commands.push(Command::Unite(key.clone(), hashes));
+        let pending = std::mem::take(&mut users.pending);
+        users.uniting = Some(pending.iter().map(|(offset, _)| *offset).collect());
+        self.commands.push(Command::Unite(key.clone(), pending));
     }
 
     /// Full jitter: between half and all of a wait that doubles.
@@ -837,8 +925,8 @@ fn identity_of(event: &AgentEvent, names: &mut FxHashSet<Arc<str>>) -> Identity 
     (intern(names, &event.agent_id), event.timestamp, event.event_id.as_str().into())
 }
 
-/// What the gateway guarantees and a foreign producer may break.
-fn check_values(event: &AgentEvent) -> Result<(), &'static str> {
+/// What the gateway guarantees and a foreign producer may break; the name of what is wrong where it did.
+pub fn check_values(event: &AgentEvent) -> Result<(), &'static str> {
     let counts = [event.token_count, event.input_tokens, event.output_tokens, event.cached_input_tokens, event.reasoning_tokens];
     let within = |value: Option<f64>, low: f64, high: f64| value.is_none_or(|v| (low..=high).contains(&v));
     if !schemas::agent_id::is_valid(&event.agent_id) {

@@ -47,7 +47,7 @@ impl ShardPlans {
     }
 }
 
-async fn read(store: &Client, tables: &TableNames) -> anyhow::Result<HashMap<String, Vec<ShardPlan>>> {
+pub(crate) async fn read(store: &Client, tables: &TableNames) -> anyhow::Result<HashMap<String, Vec<ShardPlan>>> {
     let mut plans: HashMap<String, Vec<ShardPlan>> = HashMap::new();
     let mut pages = store
         .query()

@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::types::{
 use schemas::item::{
     AGENT_ID, CONVERSATION_ID, CONVERSATION_INDEX, DATE, ID, KIND, MESSAGE_TYPE_INDEX, TIMESTAMP, TTL, TYPE_KEY, TableNames, kind, s,
 };
+use service_kit::metrics_tables::{self, TableVersion};
 use service_kit::store::patient;
 use std::time::Duration;
 
@@ -44,24 +45,99 @@ fn layouts(names: &TableNames, options: TableOptions) -> [Layout<'_>; 3] {
 
 /// Creates the tables and indexes that are missing, waits until they are active and records them as ours.
 ///
-/// A table that is there already must pass [`check_tables`].
+/// A table that is there already must pass [`check_tables`]. After a rebuild the metrics table is the one that is read.
 pub async fn create_tables(store: &Client, names: &TableNames, options: TableOptions) -> anyhow::Result<()> {
     let store = &patient(store);
+    let [control, ..] = layouts(names, options);
+    make_sure_of(store, &control).await?;
+    check_configured_name(store, names).await?;
+    let names = &metrics_tables::served(store, names).await?;
     for layout in layouts(names, options) {
-        if describe(store, layout.name).await?.is_none() {
-            create(store, &layout).await.with_context(|| format!("cannot create table {}", layout.name))?;
-        }
-        await_active(store, layout.name).await?;
-        if layout.expires {
-            enable_ttl(store, layout.name).await?;
-        }
+        make_sure_of(store, &layout).await?;
     }
     check_and_claim(store, names).await
 }
 
-/// Refuses tables that are missing, have other keys, or hold items without our record.
+async fn make_sure_of(store: &Client, layout: &Layout<'_>) -> anyhow::Result<()> {
+    if describe(store, layout.name).await?.is_none() {
+        create(store, layout).await.with_context(|| format!("cannot create table {}", layout.name))?;
+    }
+    await_active(store, layout.name).await?;
+    if layout.expires {
+        enable_ttl(store, layout.name).await?;
+    }
+    Ok(())
+}
+
+/// Creates a further version of the metrics table, empty.
+pub(crate) async fn create_version(store: &Client, names: &TableNames, version: &str) -> anyhow::Result<()> {
+    let names = TableNames { metrics: version.to_owned(), ..names.clone() };
+    let [.., metrics] = layouts(&names, TableOptions::default());
+    make_sure_of(store, &metrics).await?;
+    claim(store, &names, version).await
+}
+
+/// The versions of the metrics table that there are, in use or not, oldest first.
+pub(crate) async fn versions(store: &Client, names: &TableNames) -> anyhow::Result<Vec<TableVersion>> {
+    let mut versions = Vec::new();
+    for id in control_ids(store, names, kind::TABLE).await? {
+        let generation = if id == names.metrics { Some(0) } else { metrics_tables::generation_of(&id, &names.metrics) };
+        versions.extend(generation.map(|generation| TableVersion { name: id, generation }));
+    }
+    versions.sort_by_key(|version| version.generation);
+    Ok(versions)
+}
+
+async fn control_ids(store: &Client, names: &TableNames, kind: &str) -> anyhow::Result<Vec<String>> {
+    let mut items = store
+        .query()
+        .table_name(&names.control)
+        .key_condition_expression("#k = :k")
+        .expression_attribute_names("#k", KIND)
+        .expression_attribute_values(":k", s(kind))
+        .consistent_read(true)
+        .into_paginator()
+        .items()
+        .send();
+    let mut ids = Vec::new();
+    while let Some(item) = items.next().await {
+        ids.extend(item.context("cannot read the control table")?.get(ID).and_then(|id| id.as_s().ok()).cloned());
+    }
+    Ok(ids)
+}
+
+/// A table that a rebuild made is found by the name before it, and only so.
+async fn check_configured_name(store: &Client, names: &TableNames) -> anyhow::Result<()> {
+    for id in control_ids(store, names, kind::METRICS_TABLES).await? {
+        if metrics_tables::generation_of(&names.metrics, &id).is_some() {
+            bail!("{} was made by a rebuild of {id}: keep DYNAMODB_TABLE_METRICS={id}, which leads to it", names.metrics);
+        }
+    }
+    Ok(())
+}
+
+/// Deletes a version of the metrics table that nobody uses any more. A repeat does no harm.
+pub(crate) async fn drop_version(store: &Client, names: &TableNames, version: &str) -> anyhow::Result<()> {
+    match store.delete_table().table_name(version).send().await {
+        Ok(_) => {}
+        Err(SdkError::ServiceError(e)) if e.err().is_resource_not_found_exception() => {}
+        Err(e) => return Err(anyhow::Error::new(e).context(format!("cannot delete table {version}"))),
+    }
+    let record = store.delete_item().table_name(&names.control).key(KIND, s(kind::TABLE)).key(ID, s(version));
+    record.send().await.context("cannot write the control table").map(drop)
+}
+
+/// Refuses tables that are missing, have other keys, or hold items without our record. After a rebuild the metrics table is
+/// the one that is read.
 pub async fn check_tables(store: &Client, names: &TableNames) -> anyhow::Result<()> {
-    check_and_claim(&patient(store), names).await
+    let store = &patient(store);
+    // Without a control table it cannot say what is read; that it is missing is told below.
+    let has_control = describe(store, &names.control).await?.is_some();
+    if has_control {
+        check_configured_name(store, names).await?;
+    }
+    let names = if has_control { metrics_tables::served(store, names).await? } else { names.clone() };
+    check_and_claim(store, &names).await
 }
 
 async fn check_and_claim(store: &Client, names: &TableNames) -> anyhow::Result<()> {

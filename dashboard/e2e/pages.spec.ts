@@ -123,3 +123,22 @@ test("a receipt tells where its event is", async ({ page, open, fleet }) => {
   await page.getByRole("button", { name: "Find" }).click();
   await expect(page.getByText(/neither a receipt/)).toBeVisible();
 });
+
+test("a dead letter is opened, redriven with an id of its own, and says where it went", async ({ page, open, fleet }) => {
+  const event = { agent_id: "twice", event_id: "taken", message_type: "user_message", timestamp: now() };
+  await fleet.server.post({ ...event, content: "first" });
+  const position = await fleet.server.post({ ...event, content: "second" });
+  await open("/pipeline");
+  const row = page.getByRole("row").filter({ hasText: position });
+  await expect(row.getByText("id_conflict")).toBeVisible();
+  await row.getByRole("button", { name: position }).click();
+  await expect(page).toHaveURL(new RegExp(`dead=${position}`));
+  const drawer = page.getByRole("dialog");
+  await expect(drawer.getByText("“second”")).toBeVisible();
+  await drawer.getByLabel(/An id of its own/).fill("its-own");
+  await drawer.getByRole("button", { name: "Redrive" }).click();
+  await expect(drawer.getByText(/^Redriven .* as/)).toBeVisible();
+  await expect(drawer.getByRole("button", { name: "Redrive again" })).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(row.getByRole("cell").last()).not.toHaveText("–");
+});

@@ -11,7 +11,7 @@ pub mod kafka;
 pub mod local;
 mod position;
 
-pub use position::{ParseError, Position, Receipt};
+pub use position::{Before, ParseError, Position, Receipt};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;

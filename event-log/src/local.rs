@@ -239,7 +239,7 @@ impl Log for LocalLog {
             if !(bounds.start..bounds.end).contains(&offset) {
                 return Ok(None);
             }
-            Arc::clone(&self.connections).record_at(topic.id, partition, offset).await
+            Arc::clone(&self.connections).record_at(topic.rows_of(partition)?, offset).await
         }
         .boxed()
     }

@@ -53,6 +53,41 @@ fn parse_three(text: &str, separator: char) -> Option<Position> {
     parts.next().is_none().then_some(position)
 }
 
+/// Everything that was logged before some positions, one per partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Epoch and offset by partition.
+    from: BTreeMap<u32, (u32, u64)>,
+    epoch: u32,
+}
+
+impl Before {
+    /// Before these positions; `epoch` is the newest that was counted.
+    pub fn new(positions: impl IntoIterator<Item = Position>, epoch: u32) -> Self {
+        let from: BTreeMap<_, _> = positions.into_iter().map(|p| (p.partition, (p.epoch, p.offset))).collect();
+        let epoch = from.values().map(|(epoch, _)| *epoch).fold(epoch, u32::max);
+        Self { from, epoch }
+    }
+
+    /// Whether a position lies before. Of a partition that is not named, everything of earlier epochs does.
+    pub fn holds(&self, at: Position) -> bool {
+        match self.from.get(&at.partition) {
+            Some(from) => (at.epoch, at.offset) < *from,
+            None => at.epoch < self.epoch,
+        }
+    }
+
+    /// Whether nothing of that epoch's log is counted any more.
+    pub fn is_over(&self, epoch: u32) -> bool {
+        epoch < self.epoch
+    }
+
+    /// The positions, by partition.
+    pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
+        self.from.iter().map(|(partition, (epoch, offset))| Position { epoch: *epoch, partition: *partition, offset: *offset })
+    }
+}
+
 /// The highest position of each partition that a request touched. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt(Vec<Position>);

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use schemas::price::PriceTable;
+use service_kit::registry::RegistryConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +38,20 @@ pub struct GatewayConfig {
     #[arg(skip = String::from("agent-events"))]
     pub topic: String,
 
+    /// Topic of the live totals; set from the log's settings.
+    #[arg(skip = String::from("agent-metrics"))]
+    pub topic_metrics: String,
+
+    /// Topic of the dead letters; set from the log's settings.
+    #[arg(skip = String::from("agent-events-dead"))]
+    pub topic_dead: String,
+
     /// The log's epoch, stamped into each record; set from the log's settings.
     #[arg(skip)]
     pub epoch: u32,
+    /// Where schemas are that dead letters name by a registry's id; set from the service's settings.
+    #[arg(skip)]
+    pub registry: RegistryConfig,
 }
 
 impl Default for GatewayConfig {
@@ -51,7 +63,10 @@ impl Default for GatewayConfig {
             event_retention_days: 0,
             price_table: None,
             topic: "agent-events".to_owned(),
+            topic_metrics: "agent-metrics".to_owned(),
+            topic_dead: "agent-events-dead".to_owned(),
             epoch: 0,
+            registry: RegistryConfig::default(),
         }
     }
 }
@@ -64,7 +79,7 @@ impl GatewayConfig {
         ensure!((100..=300_000).contains(&self.publish_timeout_ms), "PUBLISH_TIMEOUT_MS must be from 100 to 300000");
         ensure!((100..=600_000).contains(&self.body_timeout_ms), "BODY_TIMEOUT_MS must be from 100 to 600000");
         ensure!(matches!(self.event_retention_days, 0 | 2..=36_500), "EVENT_RETENTION_DAYS must be 0 (keep) or from 2 to 36500");
-        ensure!(!self.topic.is_empty(), "the events topic must have a name");
+        ensure!(!self.topic.is_empty() && !self.topic_dead.is_empty(), "the topics must have names");
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use bytes::Bytes;
 use event_log::{AppendError, Receipt};
 use metrics::counter;
 use schemas::problem::FieldError;
@@ -127,9 +128,21 @@ fn judged(prepared: &Prepared, receipt: Option<&Receipt>) -> Response {
 }
 
 /// A refusal, with the number of events that it concerns.
-struct Refused {
-    error: ApiError,
-    events: usize,
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: ApiError,
+    pub(crate) events: usize,
+}
+
+impl From<Refusal<ApiError>> for Refused {
+    fn from(refusal: Refusal<ApiError>) -> Self {
+        match refusal {
+            Refusal::Body(error) => error.into(),
+            Refusal::Limited(error) => error.into(),
+            Refusal::Invalid(errors, events) => invalid(errors, events),
+            Refusal::Split(error) => split_error(&error).into(),
+        }
+    }
 }
 
 impl From<ApiError> for Refused {
@@ -151,6 +164,45 @@ async fn take(shared: &Arc<Shared>, request: Request, shape: impl FnOnce(bool) -
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     let caller = shared.auth.authenticate(headers, Scope::Ingest)?;
+    let head = head(headers, shape)?;
+    let origin = Origin {
+        request_id: service_kit::http::request_id(&parts.extensions).map(|id| id.to_owned()),
+        traceparent: service_kit::telemetry::traceparent(headers),
+    };
+    let (body, reservation) = body::read(body, head.shape.limit(), shared.body_timeout, &shared.budget).await?;
+    let handling = head.handling;
+    let job = head.with(body);
+    let (mut prepared, _reservation) = prepare_somewhere(shared, job, caller, reservation).await?;
+    let records = std::mem::take(&mut prepared.records);
+    let accepted = records.len();
+    let receipt = match shared.publisher.publish(records, &origin).await {
+        Ok(receipt) => receipt,
+        Err(error) => return Err(Refused { error: publish_error(error, prepared.event_ids), events: accepted }),
+    };
+    counter!(ACCEPTED).increment(accepted as u64);
+    shared.tally.add(accepted);
+    Ok((prepared, receipt, handling))
+}
+
+/// What a request's headers say of its body.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) shape: Shape,
+    pub(crate) encoding: Encoding,
+    pub(crate) handling: Handling,
+    pub(crate) key: Option<String>,
+}
+
+impl Head {
+    /// With the body that came behind it.
+    pub(crate) fn with(self, body: Bytes) -> Job {
+        let Self { shape, encoding, handling, key } = self;
+        Job { shape, encoding, handling, key, body }
+    }
+}
+
+/// Reads the headers; `shape` is told whether they announce NDJSON.
+pub(crate) fn head(headers: &HeaderMap, shape: impl FnOnce(bool) -> Result<Shape, Refused>) -> Result<Head, Refused> {
     let media = media_type(headers)?;
     let shape = shape(media == Media::Lines)?;
     if media == Media::Lines && shape != Shape::Lines {
@@ -162,22 +214,7 @@ async fn take(shared: &Arc<Shared>, request: Request, shape: impl FnOnce(bool) -
         (Handling::Lenient, Shape::One(_)) => Handling::Default,
         (handling, _) => handling,
     };
-    let key = idempotency_key(headers)?;
-    let origin = Origin {
-        request_id: service_kit::http::request_id(&parts.extensions).map(|id| id.to_owned()),
-        traceparent: service_kit::telemetry::traceparent(headers),
-    };
-    let (body, reservation) = body::read(body, shape.limit(), shared.body_timeout, &shared.budget).await?;
-    let job = Job { shape, encoding, handling, key, body };
-    let (mut prepared, _reservation) = prepare_somewhere(shared, job, caller, reservation).await?;
-    let records = std::mem::take(&mut prepared.records);
-    let accepted = records.len();
-    let receipt = match shared.publisher.publish(records, &origin).await {
-        Ok(receipt) => receipt,
-        Err(error) => return Err(Refused { error: publish_error(error, prepared.event_ids), events: accepted }),
-    };
-    counter!(ACCEPTED).increment(accepted as u64);
-    Ok((prepared, receipt, handling))
+    Ok(Head { shape, encoding, handling, key: idempotency_key(headers)? })
 }
 
 /// Prepares small bodies at once and heavy ones on the blocking threads, as many at a time as there are cores.
@@ -206,12 +243,7 @@ fn prepare_now(shared: &Shared, job: &Job, caller: &Caller, reservation: &mut Re
     let charge = |events: usize, bytes: usize| {
         shared.auth.charge(caller, u32::try_from(events).unwrap_or(u32::MAX), u32::try_from(bytes).unwrap_or(u32::MAX))
     };
-    let prepared = prepare(job, &ground, reservation, charge).map_err(|refusal| match refusal {
-        Refusal::Body(error) => error.into(),
-        Refusal::Limited(error) => Refused { error, events: 1 },
-        Refusal::Invalid(errors, events) => invalid(errors, events),
-        Refusal::Split(error) => split_error(&error).into(),
-    })?;
+    let prepared = prepare(job, &ground, reservation, charge)?;
     let left_out = prepared.event_ids.iter().filter(|id| id.is_empty()).count();
     if left_out > 0 {
         counter!(REJECTED, "reason" => reason(422)).increment(left_out as u64);
@@ -320,6 +352,11 @@ fn publish_error(error: PublishError, event_ids: Vec<String>) -> ApiError {
         PublishError::Append(AppendError::TooLarge(_)) => {
             return ApiError::too_large("an event is larger than the log takes").caused_by(error);
         }
+        PublishError::Held => ApiError::unavailable(
+            "the server is being exported and takes no events for a moment; send the same events again, with the ids given here where \
+             they had none",
+            RETRY_AFTER_S,
+        ),
         PublishError::Append(AppendError::NoRoom) => ApiError::unavailable("the event log has no room left", RETRY_AFTER_NO_ROOM_S),
         _ => ApiError::unavailable(
             "the event log did not acknowledge in time; send the same events again, with the ids given here where they had none",

@@ -3,31 +3,39 @@
 //!
 //! An event passes through the files in this order: `events` takes the request, `body` reads and unpacks it,
 //! `split` finds the events in it, `validate` (with `fields` and `metadata`) judges each, `identify`
-//! gives the ids that follow from the content, `publish` hands it to the log.
+//! gives the ids that follow from the content, `publish` hands it to the log. What could not be counted afterwards is
+//! published once more by `redrive`, which finds it through `dead_letters`.
 //!
 //! The gateway keeps nothing: it knows no table but the keys' (through [`service_kit::auth`]) and no event after
 //! its answer.
 
 mod body;
 mod config;
+mod dead_letters;
 mod events;
 mod fields;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod identify;
 mod metadata;
 mod metrics;
 mod prepare;
 mod publish;
+mod redrive;
 mod serve;
 mod split;
+mod tally;
 mod validate;
 
 pub use config::GatewayConfig;
-pub use publish::{EPOCH_HEADER, REQUEST_ID_HEADER, TRACEPARENT_HEADER};
+pub use publish::{EPOCH_HEADER, Held, REQUEST_ID_HEADER, TRACEPARENT_HEADER};
 pub use serve::{ServeConfig, serve};
 pub use split::MAX_EVENTS;
 
 use axum::Router;
 use body::Budget;
+use dead_letters::DeadLetters;
 use event_log::Log;
 use publish::Publisher;
 use schemas::codec::WireForm;
@@ -36,6 +44,7 @@ use service_kit::admin::Readiness;
 use service_kit::auth::Authenticator;
 use std::sync::Arc;
 use std::time::Duration;
+use tally::Tally;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +75,7 @@ pub struct Gateway {
 #[derive(Debug)]
 pub(crate) struct Shared {
     publisher: Publisher,
+    dead_letters: DeadLetters,
     auth: Authenticator,
     prices: Arc<PriceTable>,
     retention_days: Option<u32>,
@@ -73,6 +83,9 @@ pub(crate) struct Shared {
     budget: Budget,
     cores: Arc<Semaphore>,
     form: WireForm,
+    tally: Tally,
+    log: Arc<dyn Log>,
+    topic_metrics: String,
 }
 
 impl Gateway {
@@ -99,6 +112,10 @@ impl Gateway {
             body_timeout: config.body_timeout(),
             budget: Budget::new(config.max_in_flight_bytes),
             cores: Arc::new(Semaphore::new(cores)),
+            log: Arc::clone(&log),
+            topic_metrics: config.topic_metrics.clone(),
+            tally: Tally::new(),
+            dead_letters: DeadLetters::new(Arc::clone(&log), &config)?,
             publisher: Publisher::new(log, config.topic.clone(), config.epoch, config.publish_timeout()),
             auth,
             form,
@@ -106,13 +123,26 @@ impl Gateway {
         Ok(Self { shared: Arc::new(shared), readiness })
     }
 
-    /// The two ways in, without layers and without health.
+    /// The ways in, without layers and without health.
     pub fn router(&self) -> Router {
-        events::router().with_state(Arc::clone(&self.shared))
+        events::router().merge(redrive::router()).with_state(Arc::clone(&self.shared))
     }
 
-    /// Says again and again whether the log takes events and keys can be checked, until `shutdown`.
+    /// Takes no events, and says so with `503`, until what it returns is dropped; requests that publish already are
+    /// waited for.
+    pub async fn hold(&self) -> Held {
+        self.shared.publisher.hold().await
+    }
+
+    /// Says again and again whether the log takes events and keys can be checked, and how many it took, until `shutdown`.
     pub async fn watch(&self, shutdown: CancellationToken) {
+        let Shared { tally, log, topic_metrics, .. } = &*self.shared;
+        // Totals need no registry to be read: the live table knows this form too.
+        let telling = tally.tell(log, topic_metrics, WireForm::SingleObject, &shutdown);
+        tokio::join!(telling, self.check(&shutdown));
+    }
+
+    async fn check(&self, shutdown: &CancellationToken) {
         loop {
             let state = match tokio::time::timeout(CHECK_WITHIN, self.shared.publisher.check()).await {
                 Ok(state) => state,

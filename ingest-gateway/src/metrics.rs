@@ -11,6 +11,8 @@ pub(crate) const REJECTED: &str = "events_rejected_total";
 pub(crate) const PUBLISHED: &str = "events_published_total";
 /// From the first append of a request to its last acknowledgement.
 pub(crate) const PUBLISH_DURATION: &str = "publish_duration_seconds";
+/// Dead letters whose events were published once more.
+pub(crate) const REDRIVEN: &str = "dead_letters_redriven_total";
 /// Bytes that requests hold at the moment.
 pub(crate) const IN_FLIGHT_BYTES: &str = "ingest_in_flight_bytes";
 
@@ -24,6 +26,7 @@ pub(crate) fn describe() {
     );
     describe_counter!(PUBLISHED, Unit::Count, "Records that the log acknowledged");
     describe_histogram!(PUBLISH_DURATION, Unit::Seconds, "From a request's first append to its last acknowledgement");
+    describe_counter!(REDRIVEN, Unit::Count, "Dead letters whose events were published once more");
     describe_gauge!(IN_FLIGHT_BYTES, Unit::Bytes, "Bytes of the in-flight budget that requests hold");
 }
 

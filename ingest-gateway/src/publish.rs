@@ -9,7 +9,8 @@ use schemas::AgentEvent;
 use schemas::codec::{WireForm, encode_event};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
+use tokio::time::{timeout, timeout_at};
 
 /// Header that names the log's epoch, decimal.
 pub const EPOCH_HEADER: &str = "epoch";
@@ -24,6 +25,9 @@ pub(crate) enum PublishError {
     /// The log refused or lost one.
     #[error("the log did not take an event")]
     Append(#[from] AppendError),
+    /// Nothing is taken for a moment; nothing was appended.
+    #[error("events are held")]
+    Held,
     /// The log was silent for too long.
     #[error("the log did not acknowledge within {} ms", .0.as_millis())]
     TimedOut(Duration),
@@ -61,16 +65,25 @@ pub(crate) struct Publisher {
     topic: String,
     epoch: u32,
     within: Duration,
+    /// Read by each request that publishes; written by who holds them.
+    gate: Arc<RwLock<()>>,
 }
+
+/// No event is taken while it lives.
+#[derive(Debug)]
+#[must_use = "events are taken again when it is dropped"]
+pub struct Held(#[expect(dead_code, reason = "what counts is that it is held")] OwnedRwLockWriteGuard<()>);
 
 impl Publisher {
     /// A publisher to that topic of that log.
     pub(crate) fn new(log: Arc<dyn Log>, topic: String, epoch: u32, within: Duration) -> Self {
-        Self { log, topic, epoch, within }
+        Self { log, topic, epoch, within, gate: Arc::default() }
     }
 
     /// Appends all events in order; `None` for no events.
     pub(crate) async fn publish(&self, events: Vec<Encoded>, origin: &Origin) -> Result<Option<Receipt>, PublishError> {
+        // Where somebody waits to hold, nobody comes in any more.
+        let _open = self.gate.try_read().map_err(|_| PublishError::Held)?;
         let started = Instant::now();
         let headers = self.headers(origin);
         let mut acknowledgements = Vec::with_capacity(events.len());
@@ -89,6 +102,39 @@ impl Publisher {
         counter!(PUBLISHED).increment(positions.len() as u64);
         histogram!(PUBLISH_DURATION).record(started.elapsed().as_secs_f64());
         Ok(Receipt::of(positions))
+    }
+
+    /// The topic of the events.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The log's epoch.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Appends records to a topic and waits for all of them; partition and offset of each, or why it has none.
+    pub(crate) async fn append_all(&self, topic: &str, records: Vec<Record>) -> Vec<Result<(u32, u64), PublishError>> {
+        let Ok(_open) = self.gate.try_read() else { return records.iter().map(|_| Err(PublishError::Held)).collect() };
+        let appended: Vec<_> = records.into_iter().map(|record| self.log.append(topic, record)).collect();
+        let until = tokio::time::Instant::now() + self.within;
+        let mut outcomes = Vec::with_capacity(appended.len());
+        for acknowledgement in appended {
+            outcomes.push(match acknowledgement {
+                Ok(acknowledgement) => match timeout_at(until, acknowledgement).await {
+                    Ok(outcome) => outcome.map_err(PublishError::from),
+                    Err(_) => Err(PublishError::TimedOut(self.within)),
+                },
+                Err(error) => Err(error.into()),
+            });
+        }
+        outcomes
+    }
+
+    /// Waits for the requests that publish now and lets no other begin.
+    pub(crate) async fn hold(&self) -> Held {
+        Held(Arc::clone(&self.gate).write_owned().await)
     }
 
     /// Whether the log can take events now.

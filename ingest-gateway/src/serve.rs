@@ -6,8 +6,10 @@ use clap::Args;
 use event_log::Log;
 use schemas::codec::AGENT_EVENT_SCHEMA;
 use service_kit::admin::Readiness;
+use service_kit::imported::{self, ImportedError};
 use service_kit::registry;
 use service_kit::service::ServiceConfig;
+use service_kit::store::StoreConfig;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +41,15 @@ impl ServeConfig {
     }
 
     fn gateway_config(&self) -> GatewayConfig {
-        GatewayConfig { topic: self.service.log.topics().events, epoch: self.service.log.log_epoch, ..self.gateway.clone() }
+        let topics = self.service.log.topics();
+        GatewayConfig {
+            topic: topics.events,
+            topic_metrics: topics.metrics,
+            topic_dead: topics.dead,
+            epoch: self.service.log.log_epoch,
+            registry: self.service.registry.clone(),
+            ..self.gateway.clone()
+        }
     }
 }
 
@@ -57,6 +67,9 @@ pub async fn serve(
     config.validate()?;
     let auth = config.service.authenticator(None, shutdown.clone()).await?;
     let gateway_config = config.gateway_config();
+    if auth.is_required() {
+        check_epoch(&config.service.store, gateway_config.epoch).await?;
+    }
     let form = registry::register(&config.service.registry, &gateway_config.topic, "agent_tally.AgentEvent", AGENT_EVENT_SCHEMA).await?;
     let gateway = Gateway::with_wire_form(gateway_config, GatewayParts { log, auth, readiness: readiness.clone() }, form)?;
     let router = gateway.router();
@@ -66,6 +79,20 @@ pub async fn serve(
     });
     config.service.serve("ingest-gateway", listener, router, readiness, shutdown).await?;
     watch.await.context("the watch on the log ended badly")
+}
+
+/// Refuses to stamp events with an epoch that the aggregators refuse. Only a gateway with keys has a store to ask; one
+/// that does not answer is not waited for, since the log takes events without it.
+async fn check_epoch(store: &StoreConfig, epoch: u32) -> anyhow::Result<()> {
+    match imported::check(&store.client().await, &store.tables(), epoch).await {
+        Err(error @ ImportedError::EpochTooLow { .. }) => Err(error.into()),
+        Err(error @ ImportedError::Store(_)) => {
+            tracing::warn!(%error, "the log's epoch was not compared with the tables'");
+            Ok(())
+        }
+        // What is accepted meanwhile is counted when the import is done.
+        Err(ImportedError::UnderWay { .. }) | Ok(()) => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::fields::{Fields, NoFields, kind};
 use crate::metadata;
 use schemas::agent_id;
 use schemas::identity::{content_hash, is_valid_event_id};
-use schemas::price::PriceTable;
+use schemas::price::{MAX_COST_USD, PriceTable};
 use schemas::problem::FieldError;
 use schemas::time::{DAY_US, format_micros, parse_client_time};
 use schemas::{AgentEvent, AgentId, MessageType};
@@ -21,7 +21,6 @@ pub(crate) const MAX_NAME: usize = 128;
 /// Tokens of any kind.
 pub(crate) const MAX_COUNT: i64 = 1_000_000_000_000;
 const MAX_RESPONSE_TIME_MS: f64 = 1e9;
-const MAX_COST_USD: f64 = 1e6;
 /// 2000-01-01T00:00:00Z.
 const EARLIEST_US: i64 = 946_684_800_000_000;
 /// How far a client's clock may be ahead of ours.
@@ -301,15 +300,8 @@ fn fill_defaults(event: &mut AgentEvent, prices: &PriceTable) {
     if event.cost_usd.is_some() {
         return;
     }
-    let Some(model) = &event.model_used else { return };
-    let has_tokens = event.input_tokens.is_some() || event.output_tokens.is_some();
-    let cost = prices.cost_usd(model, event.input_tokens, event.output_tokens, event.cached_input_tokens);
-    // A price that the contract's bounds do not admit is no better than an unknown one.
-    if let Some(cost) = cost.filter(|cost| has_tokens && (0.0..=MAX_COST_USD).contains(cost)) {
-        // In whole nano-dollars, as it will be counted: 0.0022, not 0.0021999999999999997.
-        event.cost_usd = Some((cost * 1e9).round() / 1e9);
-        event.cost_estimated = true;
-    }
+    event.cost_usd = prices.estimate_usd(event);
+    event.cost_estimated = event.cost_usd.is_some();
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `GET /api/v1/agents`: the ids of all agents, or a page of agents with their numbers and how they are; and one agent
 //! by its id.
 
-mod listing;
+pub(crate) mod listing;
 mod status;
 
 use crate::AppState;

@@ -310,7 +310,7 @@ pub(crate) fn question(parameters: &mut Parameters) -> Question {
     Question { agent_id, from, to: span.to, filter: EventFilter::default(), limit, may_be_short: false }
 }
 
-fn place_of(bound_to: &str, text: &str) -> Result<Place, ApiError> {
+pub(crate) fn place_of(bound_to: &str, text: &str) -> Result<Place, ApiError> {
     let place: Place = cursor::decode(bound_to, text)?;
     let is_place = crate::store::time_of_key(&place.key).is_some() && place.key.len() <= 128;
     is_place.then_some(place).ok_or_else(|| cursor::refusal("is not a cursor of this path"))

@@ -4,7 +4,7 @@
 //! committed offsets). Never writes events or rollups; the sessions of the sign-in page are service-kit's to write.
 //!
 //! A request passes `router` (who may ask), a file named after what is asked for (`agents`, `metrics`,
-//! `series`, `kpis`, `events`, `conversations`, `receipts`, `stream`) and `store` or `live_table`.
+//! `series`, `kpis`, `events`, `conversations`, `receipts`, `dead_letters`, `stream`) and `store` or `live_table`.
 
 mod agents;
 mod answer;
@@ -13,12 +13,16 @@ mod config;
 mod conversations;
 mod cursor;
 mod dashboard;
+mod dead_letters;
 mod docs;
 mod error_shape;
 mod errors;
 mod event_days;
 mod event_pages;
 mod events;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod kpis;
 pub mod live_table;
 #[cfg(test)]
@@ -30,6 +34,7 @@ mod parameters;
 mod pipeline;
 mod progress;
 mod receipts;
+mod reconciliation;
 mod registry;
 mod router;
 mod series;
@@ -57,6 +62,8 @@ use event_log::Log;
 use schemas::item::TableNames;
 use service_kit::admin::Readiness;
 use service_kit::auth::Authenticator;
+use service_kit::imported;
+use service_kit::store::patient;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -97,6 +104,8 @@ pub struct AppState {
     pub tail: Arc<Tail>,
     /// How far the aggregators are.
     pub progress: Arc<Progress>,
+    /// What became of all records, as last read.
+    pub(crate) all_records: reconciliation::AllRecords,
     /// Who follows a stream.
     pub seats: Arc<Seats>,
     /// Ends streams and waiting requests.
@@ -119,11 +128,13 @@ impl QueryApi {
         let QueryParts { log, store, tables, auth, readiness, shutdown } = parts;
         let sessions = Sessions { store: store.clone(), tables: tables.clone() };
         let store = reached_store(&config, (store, tables), &log, &readiness, &shutdown).await?;
+        imported::check(&patient(&sessions.store), &sessions.tables, config.epoch).await?;
         let live = LiveTable::start(&config, Arc::clone(&log), store.clone(), shutdown.clone())?;
         let tail = Tail::start(&config, Arc::clone(&log), shutdown.clone())?;
-        let progress = Progress::start(&config, Arc::clone(&log), shutdown.clone());
+        let progress = Progress::start(&config, Arc::clone(&log), shutdown.clone())?;
         let seats = Seats::new(config.streams);
-        let state = AppState { config, log, store, auth, readiness, live, tail, progress, seats, shutdown };
+        let all_records = reconciliation::AllRecords::default();
+        let state = AppState { config, log, store, auth, readiness, live, tail, progress, all_records, seats, shutdown };
         Ok(Self { state: Arc::new(state), sessions })
     }
 

@@ -4,6 +4,7 @@
 //! Must not make numbers of its own: a row is what an aggregator announced (or the store holds), the highest
 //! version of it. Bounded by agents × days held, ≤ 200 bytes a row.
 
+mod accepted;
 mod compare;
 mod follow;
 mod notices;
@@ -19,6 +20,7 @@ pub use rank::{Column, RankAfter, RankQuery, Ranked, RankedAgent};
 use crate::QueryConfig;
 use crate::registry::TopicSchemas;
 use crate::store::Store;
+use accepted::Accepted;
 use event_log::Log;
 use rows::Rows;
 use schemas::AgentTotals;
@@ -46,6 +48,7 @@ pub struct Freshness {
 #[derive(Debug)]
 pub struct LiveTable {
     rows: RwLock<Rows>,
+    accepted: RwLock<Accepted>,
     live_days: i32,
     /// Names this table among all: change numbers of another process mean nothing here.
     generation: u64,
@@ -74,6 +77,7 @@ impl LiveTable {
         let freshness = Freshness { as_of: 0, is_caught_up: false, lag_records: None, trouble: None };
         let table = Self {
             rows: RwLock::default(),
+            accepted: RwLock::default(),
             live_days: i32::try_from(live_days).unwrap_or(i32::MAX),
             generation: u64::from(uuid::Uuid::new_v4().as_fields().0),
             changed: watch::Sender::new(0),
@@ -139,6 +143,12 @@ impl LiveTable {
         self.read().fleet(day)
     }
 
+    /// Events that gateways have answered with success on a day (by their clocks), as far as they told; `None` where none
+    /// told of the day.
+    pub fn accepted(&self, day: i32) -> Option<u64> {
+        self.accepted.read().expect("no panic while held").on(day)
+    }
+
     /// A page of the agents in the order of a column.
     pub fn rank(&self, query: &RankQuery<'_>) -> Ranked {
         rank::rank(&self.read(), query)
@@ -147,7 +157,7 @@ impl LiveTable {
     /// Ids of the agents with events on one of the days held and that contain `search` (see [`RankQuery::search`]), in no order.
     pub fn search(&self, search: &str) -> Vec<Arc<str>> {
         let wanted = rank::Search::new(search);
-        self.read().agents().iter().filter(|id| wanted.takes(id)).cloned().collect()
+        self.read().agents().filter(|id| wanted.takes(id)).cloned().collect()
     }
 
     /// Number of agents with events on these days; `None` where that is not known: the table does not hold all of
@@ -164,13 +174,13 @@ impl LiveTable {
         let rows = self.read();
         // Kept to the millisecond: an event may be later within its own.
         let is_seen = |id: &&Arc<str>| rows.last_at(id).is_some_and(|last_at| last_at + 999 >= at);
-        (is_caught_up && day_of(at) >= rows.days().0).then(|| rows.agents().iter().filter(is_seen).count())
+        (is_caught_up && day_of(at) >= rows.days().0).then(|| rows.agents().filter(is_seen).count())
     }
 
     /// The `count` agents seen most recently, newest first, with the time (µs) of their newest event.
     pub fn most_recent(&self, count: usize) -> Vec<(Arc<str>, i64)> {
         let rows = self.read();
-        let mut agents: Vec<_> = rows.agents().iter().filter_map(|id| Some((rows.last_at(id)?, id))).collect();
+        let mut agents: Vec<_> = rows.agents().filter_map(|id| Some((rows.last_at(id)?, id))).collect();
         let newest_first = |a: &(i64, &Arc<str>), b: &(i64, &Arc<str>)| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1));
         if agents.len() > count && count > 0 {
             agents.select_nth_unstable_by(count - 1, newest_first);
@@ -188,7 +198,14 @@ impl LiveTable {
     /// Takes totals where they are newer than the table's. Answers how many were.
     fn apply<'a>(&self, totals: impl IntoIterator<Item = &'a AgentTotals>) -> usize {
         let mut rows = self.rows.write().expect("no panic while held");
-        let changed = totals.into_iter().filter(|t| rows.apply(t)).count();
+        let mut changed = 0;
+        for totals in totals {
+            if totals.is_gateway() {
+                self.accepted.write().expect("no panic while held").take(totals);
+            } else {
+                changed += usize::from(rows.apply(totals));
+            }
+        }
         let seq = rows.seq();
         drop(rows);
         if changed > 0 {
@@ -202,6 +219,7 @@ impl LiveTable {
         let kept = (today.saturating_sub(self.live_days - 1), today + 1);
         if self.days() != kept {
             self.rows.write().expect("no panic while held").keep_days(kept.0, kept.1);
+            self.accepted.write().expect("no panic while held").keep_from(kept.0);
         }
     }
 

@@ -132,6 +132,7 @@ pub(crate) struct ErrorNumbers {
 pub(crate) fn models(models: &BTreeMap<String, ModelUse>) -> Vec<ModelNumbers> {
     let mut list: Vec<_> = models
         .iter()
+        .filter(|(_, used)| used.calls != 0)
         .map(|(model, used)| ModelNumbers {
             model: model.clone(),
             calls: used.calls,
@@ -147,6 +148,7 @@ pub(crate) fn models(models: &BTreeMap<String, ModelUse>) -> Vec<ModelNumbers> {
 pub(crate) fn tools(tools: &BTreeMap<String, ToolUse>) -> Vec<ToolNumbers> {
     let mut list: Vec<_> = tools
         .iter()
+        .filter(|(_, used)| used.calls != 0)
         .map(|(tool, used)| ToolNumbers { tool: tool.clone(), calls: used.calls, response_time_ms: used.latency_us as f64 / 1e3 })
         .collect();
     list.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.tool.cmp(&b.tool)));
@@ -155,7 +157,11 @@ pub(crate) fn tools(tools: &BTreeMap<String, ToolUse>) -> Vec<ToolNumbers> {
 
 /// Kinds of errors, most frequent first.
 pub(crate) fn errors(types: &BTreeMap<String, i64>) -> Vec<ErrorNumbers> {
-    let mut list: Vec<_> = types.iter().map(|(name, count)| ErrorNumbers { error_type: name.clone(), count: *count }).collect();
+    let mut list: Vec<_> = types
+        .iter()
+        .filter(|(_, count)| **count != 0)
+        .map(|(name, count)| ErrorNumbers { error_type: name.clone(), count: *count })
+        .collect();
     list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.error_type.cmp(&b.error_type)));
     list
 }

@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         description = "Events of AI agents in, numbers that can be proved out. Every event answered with 202 is counted exactly once. Errors are `application/problem+json` everywhere.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(agent_event_create, events_create, health_read, live_read, ready_read),
+    paths(agent_event_create, events_create, dead_letter_redrive, dead_letters_redrive, health_read, live_read, ready_read),
     tags(
         (name = "ingest", description = "Events in"),
         (name = "agents", description = "Agents and their numbers"),
@@ -25,6 +25,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
         (name = "events", description = "Raw events"),
         (name = "conversations", description = "Conversations"),
         (name = "receipts", description = "Whether an event is counted"),
+        (name = "dead-letters", description = "Events that were accepted and could not be counted"),
         (name = "stream", description = "Changes as they happen"),
         (name = "session", description = "Sign-in of the dashboard"),
         (name = "dashboard", description = "What the dashboard tells of itself"),
@@ -254,6 +255,99 @@ fn agent_event_create() {}
 )]
 #[expect(dead_code, reason = "only describes the gateway's path")]
 fn events_create() {}
+
+/// How one dead letter is redriven; all of it may be absent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RedriveOne)]
+struct RedriveOne {
+    /// Another id for the event, where another event has its own (`id_conflict`).
+    #[schema(pattern = "^[A-Za-z0-9._:-]{1,64}$")]
+    event_id: Option<String>,
+}
+
+/// Which dead letters are redriven: those that were not yet, oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RedriveMany)]
+struct RedriveMany {
+    /// Only of this reason.
+    reason: Option<String>,
+    /// Only events of this agent.
+    agent_id: Option<String>,
+    /// At most so many; 100 where absent.
+    #[schema(minimum = 1, maximum = 1000)]
+    limit: Option<i32>,
+}
+
+/// What a dead letter became.
+#[derive(Serialize, ToSchema)]
+struct Redriven {
+    /// The dead letter's position.
+    position: String,
+    /// The receipt of the event that was made of it: whether that is counted, is asked with it.
+    redriven_to: String,
+    /// When.
+    #[schema(format = DateTime)]
+    redriven_at: String,
+}
+
+/// A dead letter that was not redriven.
+#[derive(Serialize, ToSchema)]
+struct NotRedriven {
+    /// The dead letter's position.
+    position: String,
+    /// Why.
+    detail: String,
+}
+
+/// What became of the dead letters.
+#[derive(Serialize, ToSchema)]
+struct RedrivenMany {
+    /// Those that were redriven, oldest first.
+    items: Vec<Redriven>,
+    /// Those that were not.
+    failed: Vec<NotRedriven>,
+    /// Whether there are more of the kind: ask again.
+    has_more: bool,
+}
+
+/// Redrive a dead letter: publish its event once more
+///
+/// Answers when the log has it durably. However often it is redriven, the event counts once; where it still cannot be
+/// counted it becomes another dead letter.
+#[utoipa::path(
+    post, path = "/api/v1/dead-letters/{position}/redrive", operation_id = "redriveDeadLetter", tag = "dead-letters",
+    params(
+        ("position" = String, Path, description = "The dead letter's position"),
+        ("again" = Option<bool>, Query, description = "Also where it was redriven before"),
+    ),
+    request_body = Option<RedriveOne>,
+    responses(
+        (status = 200, body = Redriven),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such dead letter", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was redriven before", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The event is larger than the log takes, or the body too large", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not a position, or the event cannot get another id", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log cannot take it now", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "only describes the gateway's path")]
+fn dead_letter_redrive() {}
+
+/// Redrive the oldest dead letters of a kind that were not redriven yet
+#[utoipa::path(
+    post, path = "/api/v1/dead-letters/redrive", operation_id = "redriveDeadLetters", tag = "dead-letters",
+    request_body = RedriveMany,
+    responses(
+        (status = 200, body = RedrivenMany),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A field is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The log cannot take them now", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "only describes the gateway's path")]
+fn dead_letters_redrive() {}
 
 /// Whether the service runs
 #[utoipa::path(get, path = "/health", operation_id = "getHealth", tag = "health", responses((status = 200, body = HealthAnswer)))]

@@ -2,7 +2,7 @@
 
 use crate::AppState;
 use crate::progress::Progress;
-use crate::shards::Spent;
+use crate::shards::{Spent, Stopped};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
@@ -116,6 +116,24 @@ struct PartitionProgress {
     committed: u64,
     /// Records between the two.
     lag_records: u64,
+    /// Why nothing of it is counted any more; null where it is.
+    #[schema(required)]
+    stopped: Option<PartitionStop>,
+}
+
+/// A partition that stopped because most of its records would have become dead letters. What is not counted stays in the
+/// log.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct PartitionStop {
+    /// Offset of the first record that was not buried.
+    offset: u64,
+    /// Why it would have been.
+    reason: String,
+    /// Records that died within a minute.
+    dead_letters: u64,
+    /// When it stopped.
+    #[schema(format = DateTime)]
+    at: String,
 }
 
 /// Dead letters that the log has.
@@ -123,6 +141,8 @@ struct PartitionProgress {
 struct DeadLetterCounts {
     /// How many.
     total: u64,
+    /// How many of the newest 100,000 were redriven.
+    redriven: u64,
     /// By reason, most frequent first; of the newest 100,000.
     by_reason: Vec<ReasonCount>,
 }
@@ -173,18 +193,13 @@ struct LiveTableState {
 )]
 async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let as_of = format_micros(now_micros());
-    let partitions = match tokio::time::timeout(ANSWER_WITHIN, partitions(&state.progress)).await {
-        Ok(Ok(partitions)) => partitions,
-        failure => {
-            tracing::warn!(?failure, "the log did not answer for the pipeline");
-            return Err(ApiError::unavailable("the log does not answer at the moment; try again", 2));
-        }
-    };
+    let partitions = asked_partitions(&state.progress, FRESH_FOR).await?;
+    let partitions = with_stops(partitions, state.store.stopped(), state.config.epoch);
     let lag_records = partitions.iter().map(|p| p.lag_records).sum();
     let lag_ms = lag_ms(&state.progress, &partitions).await;
     let dead = state.progress.dead_letters();
     let by_reason = dead.by_reason().into_iter().map(|(reason, count)| ReasonCount { reason: reason.to_string(), count }).collect();
-    let dead_letters = DeadLetterCounts { total: dead.total(), by_reason };
+    let dead_letters = DeadLetterCounts { total: dead.total(), redriven: dead.redriven(), by_reason };
     let now = now_micros();
     let today = state.live.fleet(day_of(now));
     let freshness_us = state.live.newest_flush().filter(|_| lag_records > 0).map_or(0, |at| (now - at).max(0));
@@ -205,9 +220,34 @@ async fn pipeline_read(State(state): State<Arc<AppState>>) -> Result<Response, A
     Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
-async fn partitions(progress: &Progress) -> Result<Vec<PartitionProgress>, LogError> {
+/// How far the counting is behind the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// Records that are not counted.
+    pub(crate) records: u64,
+    /// Records that the log ever took.
+    pub(crate) end: u64,
+}
+
+/// How far the counting is behind the log now.
+pub(crate) async fn lag(state: &AppState) -> Result<Lag, ApiError> {
+    let partitions = asked_partitions(&state.progress, Duration::ZERO).await?;
+    Ok(Lag { records: partitions.iter().map(|p| p.lag_records).sum(), end: partitions.iter().map(|p| p.end).sum() })
+}
+
+async fn asked_partitions(progress: &Progress, fresh_for: Duration) -> Result<Vec<PartitionProgress>, ApiError> {
+    match tokio::time::timeout(ANSWER_WITHIN, partitions(progress, fresh_for)).await {
+        Ok(Ok(partitions)) => Ok(partitions),
+        failure => {
+            tracing::warn!(?failure, "the log did not answer for the pipeline");
+            Err(ApiError::unavailable("the log does not answer at the moment; try again", 2))
+        }
+    }
+}
+
+async fn partitions(progress: &Progress, fresh_for: Duration) -> Result<Vec<PartitionProgress>, LogError> {
     let now = Instant::now();
-    let since = now.checked_sub(FRESH_FOR).unwrap_or(now);
+    let since = now.checked_sub(fresh_for).unwrap_or(now);
     let look = progress.wait().look_since(since).await?;
     let committed = look.committed()?;
     let bounds = (0..progress.partitions().await?).map(|partition| progress.bounds(partition, since));
@@ -216,9 +256,20 @@ async fn partitions(progress: &Progress) -> Result<Vec<PartitionProgress>, LogEr
         let next = committed.next_of(partition).unwrap_or_default().max(start);
         // The offsets may be younger than the bounds.
         let end = end.max(next);
-        PartitionProgress { partition, start, end, committed: next, lag_records: end - next }
+        PartitionProgress { partition, start, end, committed: next, lag_records: end - next, stopped: None }
     };
     Ok((0..).zip(bounds).map(progress_of).collect())
+}
+
+/// A partition that was committed beyond where it stopped has gone on.
+fn with_stops(mut partitions: Vec<PartitionProgress>, stops: Vec<Stopped>, epoch: u32) -> Vec<PartitionProgress> {
+    for stop in stops.into_iter().filter(|stop| stop.epoch == epoch) {
+        if let Some(partition) = partitions.get_mut(stop.partition as usize).filter(|p| p.committed <= stop.offset) {
+            let Stopped { offset, reason, dead_letters, at, .. } = stop;
+            partition.stopped = Some(PartitionStop { offset, reason, dead_letters, at });
+        }
+    }
+    partitions
 }
 
 async fn lag_ms(progress: &Progress, partitions: &[PartitionProgress]) -> i64 {
@@ -242,5 +293,28 @@ fn live_table(state: &AppState) -> LiveTableState {
         rows: state.live.row_count(),
         first_day: format_day(first),
         last_day: format_day(last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_went_on_is_not_told_as_stopped() {
+        let partition =
+            |partition, committed| PartitionProgress { partition, start: 0, end: 9, committed, lag_records: 9 - committed, stopped: None };
+        let stop = |partition, epoch, offset| Stopped {
+            partition,
+            epoch,
+            offset,
+            reason: "undecodable".into(),
+            dead_letters: 1_001,
+            at: String::new(),
+        };
+        let partitions = vec![partition(0, 4), partition(1, 5), partition(2, 0)];
+        let told = with_stops(partitions, vec![stop(0, 0, 4), stop(1, 0, 4), stop(2, 1, 4), stop(7, 0, 0)], 0);
+        let stopped: Vec<_> = told.iter().map(|p| p.stopped.as_ref().map(|s| s.offset)).collect();
+        assert_eq!(stopped, [Some(4), None, None]);
     }
 }

@@ -4,11 +4,14 @@
 
 mod dead_letters;
 
-pub(crate) use dead_letters::DeadLetters;
+pub(crate) use dead_letters::{DeadLetters, Known as KnownDeadLetter, Listed, Place as DeadLetterPlace, Wanted};
 
 use crate::QueryConfig;
+use crate::registry::TopicSchemas;
 use event_log::{Bounds, Log, LogError, Position};
 use futures::future::try_join_all;
+use schemas::codec::EVENTS;
+use service_kit::registry::RegistryError;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -68,7 +71,10 @@ pub(crate) struct Waiting<'a> {
 
 impl Progress {
     /// Starts reading the dead letters; the committed offsets are asked for only while somebody waits.
-    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> Arc<Self> {
+    ///
+    /// Fails where the settings of the schema registry cannot be used.
+    pub fn start(config: &QueryConfig, log: Arc<dyn Log>, shutdown: CancellationToken) -> Result<Arc<Self>, RegistryError> {
+        let schemas = TopicSchemas::new(&config.registry, &EVENTS)?;
         let progress = Arc::new(Self {
             log,
             topic: config.topic_events.clone(),
@@ -86,8 +92,8 @@ impl Progress {
         let reading = Arc::clone(&progress);
         let dead_log = Arc::clone(&progress.log);
         let topic = progress.topic_dead.clone();
-        tokio::spawn(async move { shutdown.run_until_cancelled(reading.dead.follow(dead_log, topic)).await });
-        progress
+        tokio::spawn(async move { shutdown.run_until_cancelled(reading.dead.follow(dead_log, topic, schemas)).await });
+        Ok(progress)
     }
 
     /// Waits from now on.
@@ -142,9 +148,26 @@ impl Progress {
         Ok(at)
     }
 
-    /// Why the event of a counted position is a dead letter; `None` where it is none.
-    pub(crate) fn dead_reason(&self, position: Position) -> Option<Arc<str>> {
-        self.dead.reason(position)
+    /// The dead letter of a counted position; `None` where it is none.
+    pub(crate) fn dead_letter(&self, position: Position) -> Option<KnownDeadLetter> {
+        self.dead.find(position)
+    }
+
+    /// Waits until the dead letters that are in the log now have been read, but not longer than `within`; the bounds of their
+    /// topic's partitions, and whether they have.
+    pub(crate) async fn read_dead_letters(&self, within: Duration) -> Result<(Vec<Bounds>, bool), LogError> {
+        let mut read = self.dead.watch();
+        let bounds = self.dead_bounds().await?;
+        let reading = async {
+            while !self.dead.has_read(&bounds) {
+                if read.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        let has_read = tokio::time::timeout(within, reading).await.unwrap_or(false);
+        Ok((bounds, has_read))
     }
 
     /// Whether the dead letters are read as far as they were written when the log was asked.
@@ -188,9 +211,12 @@ impl Progress {
     /// The committed offsets first, then the dead letters' bounds: what is committed as dead was written before.
     async fn look(&self) -> Result<Committed, LogError> {
         let next = in_time(self.log.committed(&self.group, &self.topic)).await?;
+        Ok(Committed { next, dead_bounds: self.dead_bounds().await? })
+    }
+
+    async fn dead_bounds(&self) -> Result<Vec<Bounds>, LogError> {
         let partitions = in_time(self.log.partitions(&self.topic_dead)).await?;
-        let bounds = (0..partitions).map(|partition| in_time(self.log.bounds(&self.topic_dead, partition)));
-        Ok(Committed { next, dead_bounds: try_join_all(bounds).await? })
+        try_join_all((0..partitions).map(|partition| in_time(self.log.bounds(&self.topic_dead, partition)))).await
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::AppState;
 use crate::parameters::Parameters;
-use crate::progress::{Committed, Progress, Waiting};
+use crate::progress::{Committed, KnownDeadLetter, Progress, Waiting};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CACHE_CONTROL;
@@ -63,6 +63,10 @@ struct ReceiptDeadLetter {
     position: String,
     /// Why.
     reason: String,
+    /// The receipt of the event that an operator made of it; whether that is counted, is asked with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    redriven_to: Option<String>,
 }
 
 /// Whether the events of a receipt are logged and counted
@@ -230,7 +234,11 @@ impl<'a> Inquiry<'a> {
             }
         };
         let is_known = matches!(tokio::time::timeout(DEAD_LETTERS_WITHIN, knowing).await, Ok(Some(())));
-        let dead = |p: &Position| Some(ReceiptDeadLetter { position: p.to_string(), reason: self.progress.dead_reason(*p)?.to_string() });
+        let dead = |p: &Position| {
+            let KnownDeadLetter { reason, redriven_to, .. } = self.progress.dead_letter(*p)?;
+            let redriven_to = redriven_to.map(|to| to.to_string());
+            Some(ReceiptDeadLetter { position: p.to_string(), reason: reason.to_string(), redriven_to })
+        };
         let found: Vec<_> = self.receipt.positions().iter().filter_map(dead).collect();
         (is_known || !found.is_empty()).then_some(found)
     }
@@ -269,7 +277,7 @@ mod tests {
     fn progress(log: &Arc<MemoryLog>) -> (Arc<Progress>, DropGuard) {
         let shutdown = CancellationToken::new();
         let log: Arc<dyn Log> = Arc::clone(log) as _;
-        (Progress::start(&QueryConfig::default(), log, shutdown.clone()), shutdown.drop_guard())
+        (Progress::start(&QueryConfig::default(), log, shutdown.clone()).expect("settings"), shutdown.drop_guard())
     }
 
     /// Three events in each of two partitions.
@@ -385,7 +393,8 @@ mod tests {
         log.commit(0, 3);
         let answer = ask(&progress, "0-0-1", PATIENT).await.expect("an answer");
         assert!(answer.logged && !answer.counted);
-        assert_eq!(answer.dead_letters, [ReceiptDeadLetter { position: "0-0-1".into(), reason: "id_conflict".into() }]);
+        let dead = ReceiptDeadLetter { position: "0-0-1".into(), reason: "id_conflict".into(), redriven_to: None };
+        assert_eq!(answer.dead_letters, [dead]);
         assert!(ask(&progress, "0-0-2", PATIENT).await.expect("an answer").counted);
         // Written and committed at the same moment: never told as counted.
         log.push_dead("0-1-0", "too_old");

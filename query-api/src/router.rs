@@ -2,8 +2,8 @@
 
 use crate::session::Sessions;
 use crate::{
-    AppState, agents, conversations, dashboard, docs, errors, events, kpis, metrics, openapi, pipeline, receipts, series, session, stream,
-    summary, vitals,
+    AppState, agents, conversations, dashboard, dead_letters, docs, errors, events, kpis, metrics, openapi, pipeline, receipts,
+    reconciliation, series, session, stream, summary, vitals,
 };
 use axum::Router;
 use axum::extract::{Request, State};
@@ -58,6 +58,8 @@ fn described(state: Arc<AppState>, sessions: Sessions) -> OpenApiRouter<Arc<AppS
         .merge(errors::router())
         .merge(conversations::router())
         .merge(receipts::router())
+        .merge(reconciliation::router())
+        .merge(dead_letters::router())
         .merge(pipeline::router())
         .merge(stream::router())
         .merge(vitals::router())

@@ -207,13 +207,15 @@ fn time_text(micros: i64) -> String {
 impl SeriesPoint {
     fn of(date: String, rollup: &Rollup) -> Self {
         let (messages, errors) = (rollup.of_type(MessageType::UserMessage), rollup.of_type(MessageType::Error));
+        // A name whose events were all deleted may still have its counters.
+        let models = || rollup.models.iter().filter(|(_, used)| used.calls != 0);
         Self {
             date,
             calls: rollup.calls,
             errors,
             visitors: None,
-            models: rollup.models.keys().cloned().collect(),
-            model_usage: rollup.models.iter().map(|(name, used)| (name.clone(), used.calls)).collect(),
+            models: models().map(|(name, _)| name.clone()).collect(),
+            model_usage: models().map(|(name, used)| (name.clone(), used.calls)).collect(),
             messages,
             responses: Some(rollup.of_type(MessageType::AgentResponse)),
             tool_calls: Some(rollup.of_type(MessageType::ToolCall)),

@@ -1,5 +1,5 @@
 //! What must be known to find things: over how many keys an agent's raw events are spread, and how many log
-//! partitions have written fleet items; and beside them what counting has cost. Read from the control table and the log, kept fresh in the background.
+//! partitions have written fleet items; and beside them what counting has cost and where it stopped. Read from the control table and the log, kept fresh in the background.
 
 use crate::store::{StoreError, failure};
 use aws_sdk_dynamodb::Client;
@@ -28,6 +28,24 @@ struct Known {
     plans: HashMap<String, Vec<ShardPlan>>,
     partitions: u32,
     spent: Option<Spent>,
+    stopped: Vec<Stopped>,
+}
+
+/// A partition that an aggregator stopped before it buried more, as it noted it then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    /// The partition.
+    pub(crate) partition: u32,
+    /// The log's epoch.
+    pub(crate) epoch: u32,
+    /// The first offset that was not buried.
+    pub(crate) offset: u64,
+    /// Why it would have been.
+    pub(crate) reason: String,
+    /// How many died within a minute.
+    pub(crate) dead_letters: u64,
+    /// When.
+    pub(crate) at: String,
 }
 
 /// What counting has cost, as the aggregators told with their checkpoints, over all partitions of the topic.
@@ -84,6 +102,11 @@ impl Shards {
         self.known.read().ok()?.spent
     }
 
+    /// Partitions that stopped; some may have gone on since.
+    pub(crate) fn stopped(&self) -> Vec<Stopped> {
+        self.known.read().map(|known| known.stopped.clone()).unwrap_or_default()
+    }
+
     async fn refresh(&self, store: &Client, tables: &TableNames) -> Result<(), StoreError> {
         let mut plans: HashMap<String, Vec<ShardPlan>> = HashMap::new();
         for item in control_items(store, tables, kind::SHARD_PLAN).await? {
@@ -92,11 +115,13 @@ impl Shards {
             }
         }
         let checkpoints = control_items(store, tables, kind::CHECKPOINT).await?;
+        let stopped = control_items(store, tables, kind::STOPPED).await?;
         let counted = checkpoints.iter().filter_map(partition_of).max().map_or(0, |p| p + 1);
         let partitions = self.log.partitions(&self.topic).await.unwrap_or(0).max(counted);
         if let Ok(mut known) = self.known.write() {
             known.plans = plans;
             known.partitions = partitions.max(known.partitions);
+            known.stopped = stopped.iter().filter_map(|item| stopped_of(item, &self.topic)).collect();
             known.spent = checkpoints.iter().filter_map(|checkpoint| spent_of(checkpoint, &self.topic)).reduce(Spent::joined);
         }
         Ok(())
@@ -111,6 +136,21 @@ fn plan_of(item: &HashMap<String, AttributeValue>) -> Option<(String, ShardPlan)
 
 fn partition_of(checkpoint: &HashMap<String, AttributeValue>) -> Option<u32> {
     checkpoint.get(ID)?.as_s().ok()?.rsplit(':').next()?.parse().ok()
+}
+
+fn stopped_of(item: &HashMap<String, AttributeValue>, topic: &str) -> Option<Stopped> {
+    let number = |name: &str| item.get(name)?.as_n().ok()?.parse::<u64>().ok();
+    let text = |name: &str| item.get(name)?.as_s().ok().cloned();
+    let id = text(ID)?;
+    let (_, partition) = id.rsplit_once(':').filter(|(of, _)| *of == topic)?;
+    Some(Stopped {
+        partition: partition.parse().ok()?,
+        epoch: number("epoch")?.try_into().ok()?,
+        offset: number("offset")?,
+        reason: text("reason")?,
+        dead_letters: number("dead_letters")?,
+        at: text("at")?,
+    })
 }
 
 fn spent_of(checkpoint: &HashMap<String, AttributeValue>, topic: &str) -> Option<Spent> {

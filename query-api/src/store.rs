@@ -10,7 +10,7 @@ pub(crate) use events::{EventFilter, EventKey, EventPage, EventRange, sort_key, 
 pub(crate) use rollups::Sums;
 
 use crate::QueryConfig;
-use crate::shards::{Shards, Spent};
+use crate::shards::{Shards, Spent, Stopped};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -21,6 +21,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use schemas::item::{AGENT_ID, CONVERSATION_INDEX, DATE, DIRECTORY_SHARDS, FIRST_SEEN, TableNames, directory_partition, s};
 use schemas::rollup::Rollup;
 use service_kit::admin::Readiness;
+use service_kit::deletions::{self, Deletion};
+use service_kit::metrics_tables::{FollowedTables, TableVersion};
 use service_kit::problem::ApiError;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -116,6 +118,9 @@ pub(crate) fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error
     StoreError::Refused { operation, code, message }
 }
 
+/// Days read at once to find one with events; nearly always the first is one.
+const NEWEST_DAYS: i32 = 2;
+
 /// Whose rollups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -137,6 +142,8 @@ struct Inner {
     tables: TableNames,
     requests: Semaphore,
     shards: Shards,
+    /// Which version of the metrics table is read.
+    metrics_tables: FollowedTables,
     has_conversation_index: bool,
     directory: tokio::sync::Mutex<Option<Directory>>,
 }
@@ -160,6 +167,9 @@ impl Store {
             client.describe_table().table_name(&tables.events).send().await.map_err(|error| failure("DescribeTable", &error))?;
         let has_conversation_index =
             described.table().is_some_and(|t| t.global_secondary_indexes().iter().any(|i| i.index_name() == Some(CONVERSATION_INDEX)));
+        let metrics_tables = FollowedTables::start(&client, &tables, shutdown.clone())
+            .await
+            .map_err(|error| StoreError::Passing { operation: "GetItem", code: error.to_string() })?;
         let shards =
             Shards::start((client.clone(), tables.clone()), (Arc::clone(log), config.topic_events.clone()), readiness, shutdown).await?;
         let inner = Inner {
@@ -167,10 +177,24 @@ impl Store {
             tables,
             requests: Semaphore::new(config.store_requests),
             shards,
+            metrics_tables,
             has_conversation_index,
             directory: tokio::sync::Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The metrics table that is read now. A rebuild may change it between two requests; both tables are kept up to date
+    /// until every reader has had the time to change over. Whoever cannot have heard of a change must not answer: its table
+    /// may be written no more.
+    pub(crate) fn metrics_table(&self) -> Result<TableVersion, StoreError> {
+        if self.inner.metrics_tables.is_stale() {
+            return Err(StoreError::Passing {
+                operation: "GetItem",
+                code: "the control table did not say which metrics table is read".into(),
+            });
+        }
+        Ok(self.inner.metrics_tables.now().served)
     }
 
     /// What counting has cost, not more than some seconds ago; `None` where no aggregator has told.
@@ -178,25 +202,47 @@ impl Store {
         self.inner.shards.spent()
     }
 
+    /// Partitions that an aggregator stopped, as known some seconds ago; some may have gone on since.
+    pub(crate) fn stopped(&self) -> Vec<Stopped> {
+        self.inner.shards.stopped()
+    }
+
     /// Whether the events table has `ConversationIndex`.
     pub(crate) fn has_conversation_index(&self) -> bool {
         self.inner.has_conversation_index
     }
 
-    /// The newest day of an agent that has a rollup, with it.
+    /// All deletions of events.
+    pub(crate) async fn deletions(&self) -> Result<Vec<Deletion>, StoreError> {
+        let mut pages = std::pin::pin!(self.clone().pages(deletions::query(&self.inner.client, &self.inner.tables)));
+        let mut deletions = Vec::new();
+        while let Some(page) = pages.try_next().await? {
+            deletions.extend(page.iter().filter_map(Deletion::of_item));
+        }
+        Ok(deletions)
+    }
+
+    /// The newest day of an agent that has events, by its rollup.
     pub(crate) async fn newest_day(&self, agent_id: &str) -> Result<Option<Rollup>, StoreError> {
         let request = self
             .inner
             .client
             .query()
-            .table_name(&self.inner.tables.metrics)
+            .table_name(self.metrics_table()?.name)
             .key_condition_expression("#p = :p")
             .expression_attribute_names("#p", AGENT_ID)
             .expression_attribute_values(":p", s(agent_id))
             .consistent_read(true)
             .scan_index_forward(false)
-            .limit(1);
-        Ok(self.query(request).await?.items().first().map(Rollup::from_item))
+            .limit(NEWEST_DAYS);
+        let mut pages = std::pin::pin!(self.clone().pages(request));
+        while let Some(page) = pages.try_next().await? {
+            // Of a day whose events were all deleted only the frame is left.
+            if let Some(newest) = page.iter().map(Rollup::from_item).find(|day| day.calls > 0) {
+                return Ok(Some(newest));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether the directory knows the agent.
@@ -210,7 +256,7 @@ impl Store {
             .inner
             .client
             .get_item()
-            .table_name(&self.inner.tables.metrics)
+            .table_name(self.metrics_table()?.name)
             .key(AGENT_ID, s(directory_partition(agent_id)))
             .key(DATE, s(agent_id))
             .consistent_read(true);
@@ -234,12 +280,13 @@ impl Store {
     }
 
     async fn read_directory(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+        let table = self.metrics_table()?.name;
         let pages = (0..DIRECTORY_SHARDS).map(|shard| {
             let request = self
                 .inner
                 .client
                 .query()
-                .table_name(&self.inner.tables.metrics)
+                .table_name(&table)
                 .key_condition_expression("#p = :p")
                 .expression_attribute_names("#p", AGENT_ID)
                 .expression_attribute_values(":p", s(format!("#agents~{shard}")))

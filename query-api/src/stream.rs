@@ -5,7 +5,7 @@
 
 mod follower;
 mod message;
-mod place;
+pub(crate) mod place;
 mod seats;
 
 pub(crate) use seats::Seats;

@@ -7,8 +7,12 @@
 //! | hour | `agent#hour` | `2026-11-23T07` | the same with five-minute slots |
 //! | users | `agent#users` | `2026-11-23` | `set` ([`crate::users::UserSet`]), `version` |
 //! | fleet | `*~<partition>`, `*~<partition>#hour`, `*~<partition>#users` | as above | the same over all agents |
+//! | log | `#log~<partition>` | day of append | what became of the records: [`crate::rollup::Rollup::logged`] and its parts |
+//! | deleted event | as the event | `src`, `ttl` and that it is deleted ([`marker_of_deleted`]) |
 //! | directory | `#agents~<hash of agent mod 64>` | agent | `first_seen` |
 //! | control | `kind` | `id` | checkpoints, API keys, shard plans, table records |
+//!
+//! `aggregator rebuild` makes a further version of the metrics table beside the first ([`kind::METRICS_TABLES`]).
 
 use crate::event::{AgentEvent, MessageType};
 use crate::size::{WRITE_UNIT_BYTES, item_size, write_units};
@@ -32,6 +36,10 @@ pub const ID: &str = "id";
 pub const SRC: &str = "src";
 /// When DynamoDB may delete the event, seconds since the epoch.
 pub const TTL: &str = "ttl";
+/// Of a deleted event: true. The rest of its item is gone ([`marker_of_deleted`]).
+pub const DELETED: &str = "deleted";
+/// Of a rollup: the id of the deletion that it was last corrected by; text, so that it is no counter.
+pub const CORRECTED_BY: &str = "corrected_by";
 /// See [`crate::identity::content_hash`]; only where the client chose the event id.
 pub const CONTENT_HASH: &str = "content_hash";
 /// The set of a users item.
@@ -58,10 +66,22 @@ pub const WRITE_UNITS_RECORDS: &str = "write_units_records";
 /// Of a checkpoint: since when [`WRITE_UNITS`] are counted, ms since the epoch.
 pub const WRITE_UNITS_SINCE: &str = "write_units_since_ms";
 
+/// Of an import: whether it is [`IMPORT_UNDER_WAY`] or [`IMPORT_DONE`].
+pub const IMPORT_STATE: &str = "state";
+/// Tables are half filled: nothing may be counted into them.
+pub const IMPORT_UNDER_WAY: &str = "under_way";
+/// Tables are filled.
+pub const IMPORT_DONE: &str = "done";
+/// Of an import: the lowest epoch of a log that may be counted into its tables, since marks and `src` name positions of logs
+/// before it.
+pub const LEAST_EPOCH: &str = "least_epoch";
+
 /// Kinds of items in the control table.
 pub mod kind {
     /// Last committed position of a topic's partition; id `<topic>:<partition>`.
     pub const CHECKPOINT: &str = "checkpoint";
+    /// A partition that stopped; id `<topic>:<partition>`. Over once the partition is committed beyond it.
+    pub const STOPPED: &str = "stopped";
     /// An API key; id is the key's id.
     pub const API_KEY: &str = "api_key";
     /// A sign-in session; id is the hash of its token.
@@ -70,7 +90,29 @@ pub mod kind {
     pub const TABLE: &str = "table";
     /// How an agent's raw events are sharded; id is `<agent>:<from>`.
     pub const SHARD_PLAN: &str = "shard_plan";
+    /// Events that an operator let go uncounted; id is `<topic>:<partition>:<from>`.
+    pub const ACCEPTED_LOSS: &str = "accepted_loss";
+    /// An import into these tables, under way or done; id is the export's.
+    pub const IMPORT: &str = "import";
+    /// Which versions of the metrics table there are; id is the name that the services are configured with.
+    pub const METRICS_TABLES: &str = "metrics_tables";
+    /// From where on a partition is counted into a version that is being rebuilt; id is `<version>:<topic>:<partition>`.
+    pub const REBUILD_FROM: &str = "rebuild_from";
+    /// A partition that has begun anew since numbers were lowered; id is `<topic>:<partition>`.
+    pub const BEGUN: &str = "begun";
+    /// Events of an agent or a user that were deleted; id is the deletion's.
+    pub const DELETION: &str = "deletion";
+    /// What a deletion subtracted from one day's rollup; id is `<deletion>#<rollup's partition key>#<day>`.
+    pub const CORRECTION: &str = "correction";
+    /// Stored events were priced anew; id is the version of the metrics table that was rebuilt with it.
+    pub const REPRICED: &str = "repriced";
 }
+
+/// Longest content that is compressed, and that is unpacked: twice what the gateway takes.
+const UNPACKED_BYTES: usize = 512 * 1024;
+
+/// Attributes by name, as a table holds them.
+pub type Item = HashMap<String, AttributeValue>;
 
 /// Names of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +154,8 @@ pub enum Subject {
     Agent(std::sync::Arc<str>),
     /// All agents of one log partition.
     Fleet(u32),
+    /// The records of one log partition, by the day of their append: what became of them.
+    Log(u32),
 }
 
 /// A rollup or users item of the metrics table.
@@ -134,6 +178,16 @@ pub enum Period {
     Users(i32),
 }
 
+impl Period {
+    /// The day that it is, or is in.
+    pub fn day(self) -> i32 {
+        match self {
+            Self::Day(day) | Self::Users(day) => day,
+            Self::Hour(hour) => hour.div_euclid(24),
+        }
+    }
+}
+
 impl MetricKey {
     /// The value of the partition key.
     pub fn partition_key(&self) -> String {
@@ -145,6 +199,7 @@ impl MetricKey {
         match &self.subject {
             Subject::Agent(agent) => format!("{agent}{suffix}"),
             Subject::Fleet(partition) => format!("*~{partition}{suffix}"),
+            Subject::Log(partition) => format!("#log~{partition}{suffix}"),
         }
     }
 
@@ -292,16 +347,26 @@ pub fn event_attributes(
     item
 }
 
-/// The content as text, or compressed where that saves a write unit.
+/// The content as text, or compressed where that saves a write unit and the whole can be unpacked again.
 fn content_attribute(content: &str, rest_bytes: usize) -> (&'static str, AttributeValue) {
     let plain = rest_bytes + "content".len() + content.len();
     if plain > WRITE_UNIT_BYTES
+        && content.len() <= UNPACKED_BYTES
         && let Ok(packed) = zstd::bulk::compress(content.as_bytes(), 3)
         && write_units(rest_bytes + "content_zstd".len() + packed.len()) < write_units(plain)
     {
         return ("content_zstd", AttributeValue::B(Blob::new(packed)));
     }
     ("content", s(content))
+}
+
+/// What is left of an event's item when it is deleted: its key and its position, so that a replay of its record or a client's
+/// repeat finds it and is not counted again. It does not say which other events went with it. [`event_of_item`] finds no event in it.
+pub fn marker_of_deleted(item: &Item) -> Item {
+    let kept = [AGENT_ID, TIMESTAMP, SRC, TTL];
+    let mut marker: Item = item.iter().filter(|(name, _)| kept.contains(&name.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    marker.insert(DELETED.to_owned(), AttributeValue::Bool(true));
+    marker
 }
 
 /// An event as it is stored.
@@ -328,7 +393,7 @@ pub fn event_of_item(item: &HashMap<String, AttributeValue>) -> Option<StoredEve
     }
     event.content = match item.get("content_zstd") {
         Some(AttributeValue::B(packed)) => {
-            let bytes = zstd::bulk::decompress(packed.as_ref(), 512 * 1024).ok()?;
+            let bytes = zstd::bulk::decompress(packed.as_ref(), UNPACKED_BYTES).ok()?;
             Some(String::from_utf8(bytes).ok()?)
         }
         _ => text("content"),
@@ -387,6 +452,17 @@ mod tests {
         assert_eq!(content_attribute(&"x".repeat(900), 1_100).0, "content");
     }
 
+    /// From another producer than the gateway, whose events are smaller.
+    #[test]
+    fn content_of_any_length_is_read_back_as_it_was() {
+        for length in [UNPACKED_BYTES, UNPACKED_BYTES + 1] {
+            let long = AgentEvent { content: Some("x".repeat(length)), ..event() };
+            let attributes = event_attributes(&long, "team/bot", "0:1:2", &EventItemOptions::default());
+            let item = attributes.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+            assert_eq!(event_of_item(&item).map(|stored| stored.event), Some(long), "{length}");
+        }
+    }
+
     #[test]
     fn keys_of_different_items_never_meet() {
         let key = |subject, period| {
@@ -396,6 +472,7 @@ mod tests {
         assert_eq!(key(Subject::Agent("a".into()), Period::Day(0)), ("a".into(), "1970-01-01".into()));
         assert_eq!(key(Subject::Agent("a".into()), Period::Hour(25)), ("a#hour".into(), "1970-01-02T01".into()));
         assert_eq!(key(Subject::Fleet(3), Period::Users(0)), ("*~3#users".into(), "1970-01-01".into()));
+        assert_eq!(key(Subject::Log(3), Period::Day(0)), ("#log~3".into(), "1970-01-01".into()));
     }
 
     #[test]

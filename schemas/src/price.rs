@@ -3,12 +3,16 @@
 //! The table is data (`data/prices.json`, with its date and source); an operator's own file replaces or
 //! extends it. A model that no table knows has no cost, which is not the same as a cost of 0.
 
+use crate::event::AgentEvent;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 static BUILTIN: LazyLock<PriceTable> =
     LazyLock::new(|| PriceTable::from_json(include_str!("../data/prices.json")).expect("the committed table parses"));
+
+/// The most that one event may cost, US dollars.
+pub const MAX_COST_USD: f64 = 1e6;
 
 /// Prices by model name.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,6 +69,15 @@ impl PriceTable {
         let cached = cached.unwrap_or(0).clamp(0, input);
         let cached_price = price.cached_input.unwrap_or(price.input);
         Some((input - cached) as f64 * price.input + cached as f64 * cached_price + output as f64 * price.output)
+    }
+
+    /// What an event's tokens cost by its model, in whole nano-dollars as it will be counted (0.0022, not
+    /// 0.0021999999999999997); `None` where that is not known, or more than any event may cost.
+    pub fn estimate_usd(&self, event: &AgentEvent) -> Option<f64> {
+        let has_tokens = event.input_tokens.is_some() || event.output_tokens.is_some();
+        let model = event.model_used.as_ref().filter(|_| has_tokens)?;
+        let cost = self.cost_usd(model, event.input_tokens, event.output_tokens, event.cached_input_tokens)?;
+        (0.0..=MAX_COST_USD).contains(&cost).then(|| (cost * 1e9).round() / 1e9)
     }
 
     /// Number of models.

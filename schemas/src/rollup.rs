@@ -100,6 +100,12 @@ pub struct Rollup {
     pub feedback_n: i64,
     /// Duplicates that were skipped.
     pub duplicates: i64,
+    /// Of a log item: its records, which are inserted, duplicates or dead letters.
+    pub logged: i64,
+    /// Of a log item: records that became raw events.
+    pub inserted: i64,
+    /// Of a log item: records that became dead letters.
+    pub dead_letters: i64,
     /// By model name.
     pub models: BTreeMap<String, ModelUse>,
     /// By tool name.
@@ -147,6 +153,9 @@ impl Rollup {
         "feedback_micro" => feedback_micro,
         "feedback_n" => feedback_n,
         "duplicates" => duplicates,
+        "logged" => logged,
+        "inserted" => inserted,
+        "dead_letters" => dead_letters,
     }
 
     /// Events of one type.
@@ -232,6 +241,18 @@ impl Rollup {
             }
         }
         rollup
+    }
+
+    /// Whether an attribute of this name is read by [`Self::from_item`].
+    pub fn has(name: &str) -> bool {
+        let mut rollup = Self::default();
+        rollup.set_attribute(name, 1);
+        rollup != Self::default()
+    }
+
+    /// Sets a counter by its attribute name. Other names are passed over.
+    pub fn set_counter(&mut self, name: &str, value: i64) {
+        self.set_attribute(name, value);
     }
 
     fn set_attribute(&mut self, name: &str, value: i64) {
@@ -353,6 +374,8 @@ mod tests {
         r.tools.insert("mark_0_1".into(), ToolUse { calls: 1, latency_us: 4 });
         r.error_types.insert("q49".into(), 2);
         r.slots.insert(11, Slot { calls: 3, errors: 2, latency_us: 7, latency_n: 1, latency_max_us: 7, ..Slot::default() });
+        assert!(["calls", "q49", "f3x", "m#a", "mark_0_1", "version", "last_at"].into_iter().all(Rollup::has));
+        assert!(!["corrected_by", "agent_id", "filled_at", "calls_of_tomorrow"].into_iter().any(Rollup::has));
         let item = r.counters().into_iter().chain(r.maxima()).map(|(k, v)| (k, AttributeValue::N(v.to_string()))).collect();
         assert_eq!(Rollup::from_item(&item), r);
         let mut twice = r.clone();

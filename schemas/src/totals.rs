@@ -4,6 +4,18 @@ use crate::event::MessageType;
 use crate::rollup::Rollup;
 use serde::{Deserialize, Serialize};
 
+/// Rows of this name and their key's beginning are no agent's: what a gateway accepted. No agent's id begins so.
+const GATEWAY: &str = "~gateway/";
+/// Where a version's generation begins: 16 million flushes of an agent's day, 190 a second. A live table's row has 32 bits for both.
+const GENERATION_BITS: u32 = 24;
+/// Later generations are not told apart by it.
+const NEWEST_GENERATION: u32 = 0xff;
+
+/// The `agent_id` of a gateway's own totals: `calls` is what it accepted on a day since its start.
+pub fn gateway_name(id: &str) -> String {
+    format!("{GATEWAY}{id}")
+}
+
 /// One row of the live table: the fields of `avro/agent_totals.avsc`, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentTotals {
@@ -11,7 +23,8 @@ pub struct AgentTotals {
     pub agent_id: String,
     /// Days since 1970-01-01, UTC.
     pub day: i32,
-    /// Number of flushes of the day's item; the highest wins.
+    /// Number of flushes of the day's item, and above its 24 bits the generation of the metrics table that the item is
+    /// in; the highest wins.
     pub version: i64,
     /// Microseconds since the epoch of the flush.
     pub flushed_at: i64,
@@ -67,12 +80,13 @@ pub struct AgentTotals {
 }
 
 impl AgentTotals {
-    /// The totals of a day item. `flushed_at` in microseconds since the epoch.
-    pub fn of(agent_id: &str, day: i32, rollup: &Rollup, flushed_at: i64) -> Self {
+    /// The totals of a day item in the metrics table of that generation: a rebuilt table's follow on those of the table
+    /// before it, however often either was flushed. `flushed_at` in microseconds since the epoch.
+    pub fn of(agent_id: &str, day: i32, rollup: &Rollup, generation: u32, flushed_at: i64) -> Self {
         Self {
             agent_id: agent_id.to_owned(),
             day,
-            version: rollup.version,
+            version: (i64::from(generation.min(NEWEST_GENERATION)) << GENERATION_BITS) + rollup.version,
             flushed_at,
             last_at: rollup.last_at,
             calls: rollup.calls,
@@ -92,6 +106,11 @@ impl AgentTotals {
             feedback_n: rollup.feedback_n,
             duplicates: rollup.duplicates,
         }
+    }
+
+    /// Whether this tells what a gateway accepted.
+    pub fn is_gateway(&self) -> bool {
+        self.agent_id.starts_with(GATEWAY)
     }
 
     /// The record's key in the compacted topic.

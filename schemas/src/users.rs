@@ -88,6 +88,15 @@ impl UserSet {
         }
     }
 
+    /// Whether uniting `other` with this set would change nothing in `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(hashes), other) => hashes.iter().all(|hash| other.contains(*hash)),
+            (Self::Registers(ours), Self::Registers(theirs)) => ours.iter().zip(theirs.iter()).all(|(a, b)| a <= b),
+            (Self::Registers(ours), Self::Exact(hashes)) => ours.iter().zip(registers_of(hashes).iter()).all(|(a, b)| a <= b),
+        }
+    }
+
     /// Number of distinct users: exact, or the HyperLogLog estimate.
     pub fn count(&self) -> u64 {
         match self {

@@ -171,6 +171,7 @@ fn cors(config: &HttpConfig) -> CorsLayer {
         ])
         // The sign-in's cookie comes along from pages of the same site.
         .allow_credentials(true)
-        .expose_headers([header::ETAG, header::RETRY_AFTER, HeaderName::from_static("preference-applied"), X_REQUEST_ID])
+        // `Date`: the dashboard's ranges end when it is now here, whatever the viewer's clock says.
+        .expose_headers([header::DATE, header::ETAG, header::RETRY_AFTER, HeaderName::from_static("preference-applied"), X_REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }

@@ -3,10 +3,13 @@
 
 pub mod admin;
 pub mod auth;
+pub mod deletions;
 pub mod http;
+pub mod imported;
 pub mod keys;
 mod limit;
 pub mod log;
+pub mod metrics_tables;
 pub mod problem;
 pub mod registry;
 pub mod service;

@@ -39,7 +39,7 @@ async fn parts(store: &Client, tables: &TableNames) -> Parts {
             shard_plans: ShardPlans::default(),
             guards,
         },
-        metrics: MetricsStore { store: store.clone(), tables: tables.clone(), epoch: 0, guards },
+        metrics: MetricsStore { store: store.clone(), table: tables.metrics.clone(), epoch: 0, guards },
     }
 }
 
@@ -118,13 +118,13 @@ async fn users_are_united_by_many_writers(store: Client) {
         let (p, key) = (Arc::clone(&p), key.clone());
         writers.spawn(async move {
             for n in 0..5 {
-                let hashes = [user_hash(&format!("{writer}-{n}")), user_hash("shared")];
-                while p.metrics.unite(&key, &hashes).await.is_err() {}
+                let users = [(n, user_hash(&format!("{writer}-{n}"))), (n, user_hash("shared"))];
+                while p.metrics.unite(&key, writer, &users).await.is_err() {}
             }
         });
     }
     writers.join_all().await;
-    assert_eq!(p.metrics.unite(&key, &[]).await.unwrap().count(), 16);
+    assert_eq!(p.metrics.unite(&key, 0, &[]).await.unwrap().count(), 16);
 }
 
 async fn foreign_tables_are_refused(store: Client) {

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod dead_letter;
+mod delete;
 mod engine;
 mod model;
 mod partition;
+mod pipeline;
+mod rebuild;
 mod running;
 mod start;
+mod verify;

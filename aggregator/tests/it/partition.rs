@@ -3,25 +3,37 @@
 use aggregator::Cadence;
 use aggregator::fold::{add, fold};
 use aggregator::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
+use aggregator::target::{Table, Target};
 use event_log::LogRecord;
-use schemas::item::{Period, Subject};
+use schemas::item::{MetricKey, Period, Subject};
 use schemas::rollup::Rollup;
-use schemas::time::DAY_US;
+use schemas::time::{DAY_US, day_of};
 use schemas::{AgentEvent, MessageType};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 const NOW_MS: i64 = 1_767_780_000_000;
 
 fn partition(retention: Option<Duration>) -> Partition {
-    Partition::new(PartitionConfig {
+    limited(retention, None)
+}
+
+fn limited(retention: Option<Duration>, dead_letter_limit: Option<u64>) -> Partition {
+    Partition::new(config(retention, dead_letter_limit))
+}
+
+fn config(retention: Option<Duration>, dead_letter_limit: Option<u64>) -> PartitionConfig {
+    PartitionConfig {
+        tables: Table::ONE,
         epoch: 0,
         partition: 0,
         cadence: Cadence::Fresh,
         retention,
         inserts_in_flight: 4,
+        dead_letter_limit,
         guards: Guards::default(),
-    })
+    }
 }
 
 fn record(offset: u64) -> Arc<LogRecord> {
@@ -52,14 +64,14 @@ fn run(state: &mut Partition, ms: std::ops::Range<u64>, refuse: impl Fn(&AgentEv
                 }
                 Command::Read(key) => state.item_read(&key, None),
                 Command::Update(key, update) => {
-                    updated.push((key.subject.clone(), key.period));
+                    updated.push((key.key.subject.clone(), key.key.period));
                     state.item_applied(&key, &update, Some(Rollup { version: 1, ..Rollup::default() }));
                 }
                 Command::Announce(key, _) => state.announced(&key),
-                Command::Unite(key, hashes) => {
+                Command::Unite(key, users) => {
                     let mut set = schemas::users::UserSet::default();
-                    hashes.iter().for_each(|h| {
-                        set.insert(*h);
+                    users.iter().for_each(|(_, hash)| {
+                        set.insert(*hash);
                     });
                     state.united(&key, set);
                 }
@@ -88,6 +100,52 @@ fn a_throttled_agent_holds_back_itself_the_fleet_and_the_commit_but_no_other_age
     let updated = run(&mut state, 2_000..12_000, |_| false);
     assert!(updated.iter().any(|(s, _)| matches!(s, Subject::Fleet(_))));
     assert_eq!((state.finished().map(|f| f.offset), state.unfinished()), (Some(199), 0));
+}
+
+/// A slow answer for one version must not let the other run ahead: a rebuild compares them where their marks are equal.
+#[test]
+fn both_versions_of_an_item_are_written_together() {
+    let mut state = Partition::new(PartitionConfig { tables: Table::BOTH, ..config(None, None) });
+    let mut on_their_way: Vec<(u64, Command)> = Vec::new();
+    let mut marks: BTreeMap<Target, u64> = BTreeMap::new();
+    let mut meetings = 0;
+    for now in 0..2_000 {
+        state.record(record(now), Ok(event("busy", now, 0)));
+        let (due, later): (Vec<_>, Vec<_>) = on_their_way.into_iter().partition(|(due, _)| *due <= now);
+        on_their_way = later;
+        let mut commands: Vec<Command> = due.into_iter().map(|(_, command)| command).collect();
+        for command in &commands {
+            let Command::Update(target, update) = command else { panic!("only updates are slow") };
+            state.item_applied(target, update, None);
+            marks.insert(target.clone(), update.last);
+        }
+        commands = state.tick(now);
+        while let Some(command) = commands.pop() {
+            match command {
+                Command::Insert(insertions) => {
+                    state.inserted(insertions.iter().map(|i| (i.offset, InsertOutcome::New)).collect());
+                }
+                Command::Read(target) => state.item_read(&target, None),
+                Command::Update(target, update) if target.table == Table::Other => {
+                    on_their_way.push((now + 7, Command::Update(target, update)));
+                }
+                Command::Update(target, update) => {
+                    state.item_applied(&target, &update, Some(Rollup { version: 1, ..Rollup::default() }));
+                    marks.insert(target, update.last);
+                }
+                Command::Announce(target, _) => state.announced(&target),
+                Command::Register(agent, _) => state.registered(&agent),
+                other => panic!("{other:?}"),
+            }
+            commands.extend(state.tick(now));
+        }
+        let key = MetricKey { subject: Subject::Fleet(0), period: Period::Day(day_of(NOW_MS * 1_000)) };
+        if !on_their_way.iter().any(|(_, c)| matches!(c, Command::Update(target, _) if target.key == key)) {
+            assert_eq!(marks.get(&Table::Served.of(&key)), marks.get(&Table::Other.of(&key)), "at {now} ms");
+            meetings += u64::from(marks.contains_key(&Table::Served.of(&key)));
+        }
+    }
+    assert!(meetings > 1_500 && marks.values().all(|mark| *mark > 1_800), "{meetings} {marks:?}");
 }
 
 #[test]
@@ -122,8 +180,10 @@ fn a_foreign_producers_broken_values_are_dead_letters() {
         state.record(record(offset as u64), Ok(e));
     }
     let commands = state.tick(0);
-    assert_eq!(commands.len(), broken.len());
-    assert!(commands.iter().all(|c| matches!(c, Command::DeadLetter(_, why) if why.reason == "invalid")));
+    let letters: Vec<_> =
+        commands.iter().filter_map(|c| if let Command::DeadLetter(_, why) = c { Some(why.reason) } else { None }).collect();
+    assert_eq!(letters, ["invalid"; 6]);
+    assert!(!commands.iter().any(|c| matches!(c, Command::Insert(_))), "{commands:?}");
 }
 
 #[test]
@@ -153,17 +213,23 @@ fn dead_letters_under_way_are_weighed() {
     for offset in 100..200 {
         state.record(large(offset), Ok(event("a", offset, 0)));
     }
-    let mut letters = Vec::new();
-    for now in 0..100 {
+    let (mut letters, mut counted) = (Vec::new(), 0);
+    for now in 0..2_000 {
         for command in state.tick(now) {
             match command {
                 Command::Insert(i) => state.inserted(i.iter().map(|i| (i.offset, InsertOutcome::Conflict)).collect()),
                 Command::DeadLetter(record, _) => letters.push(record.offset),
+                // The log's own item, which tells what became of the records.
+                Command::Read(key) => state.item_read(&key, None),
+                Command::Update(key, update) => {
+                    counted += update.sum.dead_letters;
+                    state.item_applied(&key, &update, None);
+                }
                 other => panic!("{other:?}"),
             }
         }
     }
-    assert_eq!(letters.len(), 200);
+    assert_eq!((letters.len(), counted), (200, 200));
     assert!(state.weight() > 200 * 10_000, "{}", state.weight());
     letters.into_iter().for_each(|offset| state.dead_lettered(offset));
     assert_eq!((state.weight(), state.unfinished(), state.finished().map(|f| f.offset)), (0, 0, Some(199)));
@@ -220,4 +286,81 @@ fn no_position_is_finished_before_its_agent_is_in_the_directory() {
     assert_eq!((agents.len(), state.finished(), state.unfinished()), (1, None, 2));
     state.registered(&agents[0]);
     assert_eq!((state.finished().map(|f| f.offset), state.unfinished()), (Some(1), 0));
+}
+
+fn garbage() -> Result<AgentEvent, DeadReason> {
+    Err(DeadReason { reason: "undecodable", stage: "decode", detail: String::new() })
+}
+
+/// The dead letters that it wants published.
+fn buried(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::DeadLetter(..))).count()
+}
+
+#[test]
+fn a_flood_of_garbage_stops_the_partition_and_nothing_beyond_is_committed() {
+    let mut state = limited(None, Some(10));
+    for offset in 0..5 {
+        state.record(record(offset), Ok(event("a", offset, 0)));
+    }
+    (5..100).for_each(|offset| state.record(record(offset), garbage()));
+    let stopped = state.stopped().cloned().unwrap();
+    assert_eq!((stopped.offset, stopped.reason, stopped.dead), (15, "undecodable", 11));
+    state.record(record(100), Ok(event("a", 100, 0)));
+    let commands = state.tick(0);
+    assert_eq!(buried(&commands), 10);
+    for command in commands {
+        match command {
+            Command::DeadLetter(letter, _) => state.dead_lettered(letter.offset),
+            Command::Insert(insertions) => state.inserted(insertions.iter().map(|i| (i.offset, InsertOutcome::New)).collect()),
+            _ => {}
+        }
+    }
+    run(&mut state, 1..5_000, |_| false);
+    assert_eq!((state.finished().map(|f| f.offset), state.unfinished()), (Some(14), 1));
+}
+
+/// Puts 40 events before a store that answers all of them alike: how many became dead letters, and why it stopped.
+fn all_answered(outcome: &InsertOutcome) -> (usize, Option<&'static str>) {
+    let mut state = limited(None, Some(10));
+    (0..40).for_each(|offset| state.record(record(offset), Ok(event("a", offset, 0))));
+    let mut letters = 0;
+    let mut commands = state.tick(0);
+    while let Some(command) = commands.pop() {
+        match command {
+            Command::Insert(insertions) => state.inserted(insertions.iter().map(|i| (i.offset, outcome.clone())).collect()),
+            Command::DeadLetter(letter, _) => {
+                letters += 1;
+                state.dead_lettered(letter.offset);
+            }
+            _ => {}
+        }
+        commands.extend(state.tick(0));
+    }
+    (letters, state.stopped().map(|s| s.reason))
+}
+
+#[test]
+fn what_the_store_will_not_take_stops_the_partition_too_but_no_client_can() {
+    assert_eq!(all_answered(&InsertOutcome::Invalid(String::new())), (10, Some("invalid")));
+    assert_eq!(all_answered(&InsertOutcome::Conflict), (40, None));
+}
+
+#[test]
+fn many_dead_letters_among_more_good_records_or_over_a_long_time_stop_nothing() {
+    let mut state = limited(None, Some(10));
+    for offset in 0..200 {
+        state.record(record(offset), if offset % 2 == 0 { Ok(event("a", offset, 0)) } else { garbage() });
+    }
+    assert_eq!(state.stopped(), None);
+    let mut state = limited(None, Some(10));
+    for minute in 0..20 {
+        (0..10).for_each(|i| state.record(record(minute * 10 + i), garbage()));
+        state.tick((minute + 1) * 60_000);
+    }
+    assert_eq!(state.stopped(), None);
+    let mut state = limited(None, None);
+    (0..5_000).for_each(|offset| state.record(record(offset), garbage()));
+    assert_eq!(buried(&state.tick(0)), 5_000);
+    assert_eq!(state.stopped(), None);
 }

@@ -3,27 +3,19 @@
 //! Partitions go and come back while it is busy with them, as Kafka's groups do it: from the moment of a rebalance the
 //! consumer answers "not held", and the notice of it comes later.
 
-use aggregator::checkpoint::Checkpoints;
-use aggregator::{AggregatorConfig, AggregatorParts, Cadence, TableOptions, create_tables};
+use crate::pipeline::Pipeline;
 use axum::http::Method;
 use axum::{Json, Router};
-use event_log::local::{LocalLog, LocalOptions};
+use event_log::local::LocalLog;
 use event_log::{
     Acknowledgement, AppendError, Assignment, Bounds, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader,
     Record, TopicSpec,
 };
 use futures::future::BoxFuture;
-use schemas::codec::{WireForm, encode_event};
-use schemas::item::{MetricKey, Period, Subject, TableNames};
-use schemas::rollup::Rollup;
-use schemas::time::DAY_US;
-use schemas::{AgentEvent, MessageType};
+use schemas::codec::WireForm;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
-
-const DAY: i32 = 20_000;
 
 /// A local log whose groups rebalance when it hurts most.
 #[derive(Debug)]
@@ -112,69 +104,6 @@ impl Log for UnsteadyLog {
 
     fn check(&self) -> BoxFuture<'_, Result<(), LogError>> {
         self.0.check()
-    }
-}
-
-/// An aggregator on a local log with one partition and on a store of its own.
-struct Pipeline {
-    engine: engines::dynoxide::Dynoxide,
-    local: Arc<LocalLog>,
-    config: AggregatorConfig,
-    _directory: tempfile::TempDir,
-}
-
-impl Pipeline {
-    async fn new() -> Self {
-        let (engine, directory) = (engines::dynoxide::Dynoxide::start().unwrap(), tempfile::tempdir().unwrap());
-        create_tables(&engine.client(), &TableNames::default(), TableOptions::default()).await.unwrap();
-        let local = Arc::new(LocalLog::open(directory.path().join("log"), LocalOptions::default()).unwrap());
-        let config = AggregatorConfig { flush_cadence: Cadence::Fresh, ..AggregatorConfig::default() };
-        for (name, is_compacted) in [(&config.topic_events, false), (&config.topic_metrics, true), (&config.topic_dead, false)] {
-            let spec = TopicSpec { name: name.clone(), partitions: 1, retention: None, retention_bytes: None, is_compacted };
-            local.create_topic(&spec).await.unwrap();
-        }
-        Self { engine, local, config, _directory: directory }
-    }
-
-    async fn post(&self, id: u32, form: WireForm) {
-        let event = AgentEvent::new("bot", i64::from(DAY) * DAY_US + i64::from(id), format!("e{id}"), MessageType::UserMessage);
-        let record = Record { key: "bot".into(), value: encode_event(&event, form).into(), headers: vec![] };
-        self.local.append(&self.config.topic_events, record).unwrap().await.unwrap();
-    }
-
-    /// Runs the aggregator on `log` until so many records are committed, then stops it in order.
-    async fn run_until(&self, log: Arc<dyn Log>, committed: u64) {
-        let counted = async {
-            while self.local.committed(&self.config.group, &self.config.topic_events).await.unwrap() != [Some(committed)] {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        self.run_through(log, counted).await;
-    }
-
-    /// Runs the aggregator on `log` until `enough` is over, then stops it in order.
-    async fn run_through(&self, log: Arc<dyn Log>, enough: impl Future<Output = ()>) {
-        let readiness = service_kit::admin::Readiness::new();
-        let parts = AggregatorParts { log, store: self.engine.client(), tables: TableNames::default(), readiness, barrier: None };
-        let shutdown = CancellationToken::new();
-        let mut running = tokio::spawn(aggregator::run(self.config.clone(), parts, shutdown.clone()));
-        tokio::select! {
-            ended = &mut running => panic!("the aggregator ended: {ended:?}"),
-            enough = tokio::time::timeout(Duration::from_secs(20), enough) => enough.expect("in time"),
-        }
-        shutdown.cancel();
-        running.await.unwrap().unwrap();
-    }
-
-    fn checkpoints(&self) -> Checkpoints {
-        Checkpoints { store: self.engine.client(), tables: TableNames::default(), topic: self.config.topic_events.clone() }
-    }
-
-    async fn calls(&self) -> i64 {
-        let key = MetricKey { subject: Subject::Agent("bot".into()), period: Period::Day(DAY) };
-        let (store, table) = (self.engine.client(), TableNames::default().metrics);
-        let answer = store.get_item().table_name(table).set_key(Some(key.key())).consistent_read(true).send().await.unwrap();
-        Rollup::from_item(&answer.item.unwrap()).calls
     }
 }
 

@@ -704,6 +704,184 @@ export interface KpisAnswer {
 }
 
 /**
+ * An event that was accepted and could not be counted.
+ */
+export interface DeadLetter {
+  /**
+     * Whose event it is; null where it could not be decoded.
+     * @nullable
+     */
+  agent_id: string | null;
+  /**
+     * Bytes of the event as it lies in the log.
+     * @minimum 0
+     */
+  bytes: number;
+  /**
+     * More about the reason.
+     * @nullable
+     */
+  detail: string | null;
+  /** When it died. */
+  died_at: string;
+  /**
+     * The event's id; null where it could not be decoded.
+     * @nullable
+     */
+  event_id: string | null;
+  /** Where the event is in the log, which is also its receipt: `<epoch>-<partition>-<offset>`. */
+  position: string;
+  /** Why: `undecodable`, `invalid`, `too_old` or `id_conflict`. */
+  reason: string;
+  /**
+     * When it was redriven; null where it was not.
+     * @nullable
+     */
+  redriven_at: string | null;
+  /**
+     * The receipt of the event that was made of it then.
+     * @nullable
+     */
+  redriven_to: string | null;
+  /**
+     * Where it was found: `decode`, `admit` or `insert`.
+     * @nullable
+     */
+  stage: string | null;
+}
+
+/**
+ * A page of dead letters.
+ */
+export interface DeadLettersAnswer {
+  /** When this was so. */
+  as_of: string;
+  /**
+     * Dead letters since then are all there; null where all that the log has are. Older ones are read one by one.
+     * @nullable
+     */
+  complete_from: string | null;
+  /** Whether everything that the log had when asked was read; just after a start it may not be. */
+  is_caught_up: boolean;
+  /** Newest first. */
+  items: DeadLetter[];
+  /**
+     * Send it back as `cursor`, with the same parameters, for the next page; null at the end.
+     * @nullable
+     */
+  next_key: string | null;
+}
+
+/**
+ * Which dead letters are redriven: those that were not yet, oldest first.
+ */
+export interface RedriveMany {
+  /**
+     * Only events of this agent.
+     * @nullable
+     */
+  agent_id?: string | null;
+  /**
+     * At most so many; 100 where absent.
+     * @minimum 1
+     * @maximum 1000
+     * @nullable
+     */
+  limit?: number | null;
+  /**
+     * Only of this reason.
+     * @nullable
+     */
+  reason?: string | null;
+}
+
+/**
+ * A dead letter that was not redriven.
+ */
+export interface NotRedriven {
+  /** Why. */
+  detail: string;
+  /** The dead letter's position. */
+  position: string;
+}
+
+/**
+ * What a dead letter became.
+ */
+export interface Redriven {
+  /** The dead letter's position. */
+  position: string;
+  /** When. */
+  redriven_at: string;
+  /** The receipt of the event that was made of it: whether that is counted, is asked with it. */
+  redriven_to: string;
+}
+
+/**
+ * What became of the dead letters.
+ */
+export interface RedrivenMany {
+  /** Those that were not. */
+  failed: NotRedriven[];
+  /** Whether there are more of the kind: ask again. */
+  has_more: boolean;
+  /** Those that were redriven, oldest first. */
+  items: Redriven[];
+}
+
+/**
+ * Bytes as they lie in the log.
+ */
+export interface RawBytes {
+  /** All of them. */
+  base64: string;
+  /**
+     * As text, where they are UTF-8 without control characters and at most 4 KiB.
+     * @nullable
+     */
+  text: string | null;
+}
+
+/**
+ * A header as it lies in the log.
+ */
+export interface RawHeader {
+  /** Its name. */
+  name: string;
+  /** Its value. */
+  value: RawBytes;
+}
+
+/**
+ * A dead letter with the bytes that could not be counted.
+ */
+export type DeadLetterAnswer = DeadLetter & ({
+  /** When it was read. */
+  as_of: string;
+  event: Event | null;
+  /** The original's headers, in order. */
+  headers: RawHeader[];
+  /** Whether `value` is only the original's beginning: with what a dead letter adds, the log did not take it whole. */
+  is_cut: boolean;
+  /** The original's key. */
+  key: RawBytes;
+  /** The original's value. */
+  value: RawBytes;
+});
+
+/**
+ * How one dead letter is redriven; all of it may be absent.
+ */
+export interface RedriveOne {
+  /**
+     * Another id for the event, where another event has its own (`id_conflict`).
+     * @nullable
+     * @pattern ^[A-Za-z0-9._:-]{1,64}$
+     */
+  event_id?: string | null;
+}
+
+/**
  * How many errors of a group one agent had.
  */
 export interface ErrorAgent {
@@ -1014,6 +1192,11 @@ export interface DeadLetterCounts {
   /** By reason, most frequent first; of the newest 100,000. */
   by_reason: ReasonCount[];
   /**
+     * How many of the newest 100,000 were redriven.
+     * @minimum 0
+     */
+  redriven: number;
+  /**
      * How many.
      * @minimum 0
      */
@@ -1051,6 +1234,27 @@ export interface LiveTableState {
 }
 
 /**
+ * A partition that stopped because most of its records would have become dead letters. What is not counted stays in the
+ * log.
+ */
+export interface PartitionStop {
+  /** When it stopped. */
+  at: string;
+  /**
+     * Records that died within a minute.
+     * @minimum 0
+     */
+  dead_letters: number;
+  /**
+     * Offset of the first record that was not buried.
+     * @minimum 0
+     */
+  offset: number;
+  /** Why it would have been. */
+  reason: string;
+}
+
+/**
  * One partition of the log.
  */
 export interface PartitionProgress {
@@ -1079,6 +1283,7 @@ export interface PartitionProgress {
      * @minimum 0
      */
   start: number;
+  stopped: PartitionStop | null;
 }
 
 /**
@@ -1168,6 +1373,8 @@ export interface ReceiptDeadLetter {
   position: string;
   /** Why. */
   reason: string;
+  /** The receipt of the event that an operator made of it; whether that is counted, is asked with it. */
+  redriven_to?: string;
 }
 
 /**
@@ -1189,6 +1396,65 @@ export interface ReceiptAnswer {
   logged: boolean;
   /** The receipt. */
   receipt: string;
+}
+
+/**
+ * Everything that was ever inserted is in the fleet's rollups, once, unless it was deleted.
+ */
+export interface Totals {
+  /**
+     * Whether `inserted` is `rollups + deleted`; null while events are on their way, since the two are written one after the other,
+     * while some are being deleted, and where some were counted before records were.
+     * @nullable
+     */
+  agrees: boolean | null;
+  /** Of these, events that were deleted since (`aggregator delete`), and subtracted from the rollups. */
+  deleted: number;
+  /** Records that became events, over all days of append. */
+  inserted: number;
+  /** Whether some are being deleted at this moment, or that was interrupted and `aggregator delete --resume` has to end it. */
+  is_deleting: boolean;
+  /** Events in the fleet's rollups, over all days that events tell of. */
+  rollups: number;
+}
+
+/**
+ * What became of the events that were logged on one day.
+ */
+export interface Reconciliation {
+  /**
+     * Events that gateways answered with success on that day; null where none of them told.
+     * @minimum 0
+     * @nullable
+     */
+  accepted: number | null;
+  /** Whether `logged` is the sum of the three. They are written together, so only tampering makes it false. */
+  adds_up: boolean;
+  /** When this was so. */
+  as_of: string;
+  /** The day (UTC) on which the log took them, whatever their own time says. */
+  date: string;
+  /** Those that could not be processed; see `/api/v1/pipeline` for the reasons. */
+  dead_letters: number;
+  /** Those that repeat a stored event: recognised, and not counted again. */
+  duplicates: number;
+  /** Those that are stored and counted as events. */
+  inserted: number;
+  /** Records that the log took and that are counted. */
+  logged: number;
+  /**
+     * Records of the log that are not counted yet.
+     * @minimum 0
+     */
+  pending: number;
+  /** All days together, against the rollups. */
+  totals: Totals;
+  /**
+     * `logged - accepted`: events in the log whose client may not know it (it had no answer and sends them again). While
+     * events are on their way, and around midnight, it can be below 0; null where `accepted` is.
+     * @nullable
+     */
+  unacknowledged: number | null;
 }
 
 /**
@@ -1395,6 +1661,34 @@ days?: number;
 agents?: string;
 };
 
+export type ListDeadLettersParams = {
+/**
+ * Only of this reason
+ */
+reason?: string;
+/**
+ * Only events of this agent
+ */
+agent_id?: string;
+/**
+ * Dead letters of a page; 100 where absent
+ * @minimum 1
+ * @maximum 1000
+ */
+limit?: number;
+/**
+ * `next_key` of the page before
+ */
+cursor?: string;
+};
+
+export type RedriveDeadLetterParams = {
+/**
+ * Also where it was redriven before
+ */
+again?: boolean;
+};
+
 export type ListErrorsParams = {
 /**
  * Agent ids, comma separated, at most 50; all agents where absent
@@ -1509,6 +1803,13 @@ export type GetReceiptParams = {
  * @maximum 30000
  */
 wait_ms?: number;
+};
+
+export type GetReconciliationParams = {
+/**
+ * Day of the log (UTC); today where absent
+ */
+date?: string;
 };
 
 export const getListAgentsUrl = (params?: ListAgentsParams,) => {
@@ -1741,6 +2042,150 @@ export const getKpis = async (params?: GetKpisParams, options?: Parameters<typeo
 
 
 
+export const getListDeadLettersUrl = (params?: ListDeadLettersParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/api/v1/dead-letters?${stringifiedParams}` : `/api/v1/dead-letters`
+}
+
+/**
+ * The newest 10,000 can be listed, as `complete_from` says. A dead letter that was redriven stays and says so.
+ * @summary Events that were accepted and could not be counted, newest first
+ */
+export const listDeadLetters = async (params?: ListDeadLettersParams, options?: Parameters<typeof request>[1]): Promise<DeadLettersAnswer> => {
+
+  return request<DeadLettersAnswer>(getListDeadLettersUrl(params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export const getRedriveDeadLettersUrl = () => {
+
+
+
+
+  return `/api/v1/dead-letters/redrive`
+}
+
+/**
+ * @summary Redrive the oldest dead letters of a kind that were not redriven yet
+ */
+export const redriveDeadLetters = async (redriveMany: RedriveMany, options?: Parameters<typeof request>[1]): Promise<RedrivenMany> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return request<RedrivenMany>(getRedriveDeadLettersUrl(),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(redriveMany)
+  }
+);}
+
+
+
+export const getGetDeadLetterUrl = (position: string,) => {
+
+
+
+
+  return `/api/v1/dead-letters/${encodeURIComponent(String(position))}`
+}
+
+/**
+ * @summary One dead letter with the original's bytes
+ */
+export const getDeadLetter = async (position: string, options?: Parameters<typeof request>[1]): Promise<DeadLetterAnswer> => {
+
+  return request<DeadLetterAnswer>(getGetDeadLetterUrl(position),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export const getRedriveDeadLetterUrl = (position: string,
+    params?: RedriveDeadLetterParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/api/v1/dead-letters/${encodeURIComponent(String(position))}/redrive?${stringifiedParams}` : `/api/v1/dead-letters/${encodeURIComponent(String(position))}/redrive`
+}
+
+/**
+ * Answers when the log has it durably. However often it is redriven, the event counts once; where it still cannot be
+ * counted it becomes another dead letter.
+ * @summary Redrive a dead letter: publish its event once more
+ */
+export const redriveDeadLetter = async (position: string,
+    redriveOneNull?: RedriveOne | null,
+    params?: RedriveDeadLetterParams, options?: Parameters<typeof request>[1]): Promise<Redriven> => {
+
+    const getHeaders = (h?: NonNullable<RequestInit['headers']>): Record<string, string | readonly string[]> => {
+    if (!h) return {};
+    if (h instanceof Headers) return Object.fromEntries(h.entries());
+    if (Symbol.iterator in h) {
+      return Object.fromEntries(
+        Array.from(h as Iterable<Iterable<string>>, (entry) => Array.from(entry) as [string, string]),
+      );
+    }
+    const headers: Record<string, string | readonly string[]> = {};
+    for (const [name, value] of Object.entries<string | readonly string[] | undefined>(h)) {
+      if (value !== undefined) headers[name] = value;
+    }
+    return headers;
+  };
+return request<Redriven>(getRedriveDeadLetterUrl(position,params),
+  {
+    ...options,
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...getHeaders(options?.headers) },
+    body: JSON.stringify(redriveOneNull)
+  }
+);}
+
+
+
 export const getListErrorsUrl = (params?: ListErrorsParams,) => {
   const normalizedParams = new URLSearchParams();
 
@@ -1920,6 +2365,38 @@ export const getReceipt = async (receipt: string,
     params?: GetReceiptParams, options?: Parameters<typeof request>[1]): Promise<ReceiptAnswer> => {
 
   return request<ReceiptAnswer>(getGetReceiptUrl(receipt,params),
+  {
+    ...options,
+    method: 'GET'
+
+
+  }
+);}
+
+
+
+export const getGetReconciliationUrl = (params?: GetReconciliationParams,) => {
+  const normalizedParams = new URLSearchParams();
+
+  Object.entries(params || {}).forEach(([key, value]) => {
+
+    if (value !== undefined) {
+      normalizedParams.append(key, value === null ? 'null' : String(value))
+    }
+  });
+
+  const stringifiedParams = normalizedParams.toString();
+
+  return stringifiedParams.length > 0 ? `/api/v1/reconciliation?${stringifiedParams}` : `/api/v1/reconciliation`
+}
+
+/**
+ * Every record is inserted, a duplicate or a dead letter. `agent-tally verify` counts it all again from the events themselves.
+ * @summary What became of the records of one day of the log
+ */
+export const getReconciliation = async (params?: GetReconciliationParams, options?: Parameters<typeof request>[1]): Promise<Reconciliation> => {
+
+  return request<Reconciliation>(getGetReconciliationUrl(params),
   {
     ...options,
     method: 'GET'

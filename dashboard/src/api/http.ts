@@ -33,8 +33,8 @@ export class ApiError extends Error {
 /** Longest wait for an answer. */
 const TIMEOUT_MS = 30_000;
 
-/** What the generated client calls for every operation. */
-export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
+/** What the generated client calls for every operation. `alsoAnswers`: statuses that come with an answer, not with a refusal. */
+export async function request<T>(path: string, init: RequestInit = {}, alsoAnswers: readonly number[] = []): Promise<T> {
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const signal = init.signal ? AbortSignal.any([init.signal, timeout]) : timeout;
   let response: Response;
@@ -46,8 +46,10 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
   }
   noteServerDate(response.headers.get("date"));
   if (response.status === 204) return undefined as T;
-  const isJson = response.headers.get("content-type")?.includes("json") ?? false;
-  if (!response.ok) throw await refusal(response, isJson);
+  const type = response.headers.get("content-type") ?? "";
+  const isJson = type.includes("json");
+  const isAnswer = response.ok || (alsoAnswers.includes(response.status) && isJson && !type.includes("problem"));
+  if (!isAnswer) throw await refusal(response, isJson);
   if (!isJson) throw new ApiError(response.status, "the answer is not JSON; is this address an Agent Tally server?");
   return (await response.json()) as T;
 }

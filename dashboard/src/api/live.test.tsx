@@ -1,41 +1,19 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { alive, FakeSource, stubStream } from "@/testing/stream.ts";
 import { LiveClient } from "./live.ts";
 
-/** Stands for the browser's: what opens it and what it was told can be seen. */
-class FakeSource extends EventTarget {
-  static opened: FakeSource[] = [];
-  onerror: (() => void) | null = null;
-  isClosed = false;
-  constructor(readonly url: string) {
-    super();
-    FakeSource.opened.push(this);
-  }
-  close(): void {
-    this.isClosed = true;
-  }
-  say(name: string, data: object, lastEventId = ""): void {
-    this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(data), lastEventId }));
-  }
-  static get last(): FakeSource {
-    const last = FakeSource.opened.at(-1);
-    if (!last) throw new Error("nothing was opened");
-    return last;
-  }
-}
-
-const alive = () => ({ as_of: new Date(Date.now() - 200).toISOString(), is_caught_up: true, events: "off" });
 let stop = () => {};
 let client = new LiveClient();
 let changes = 0;
 
 beforeEach(() => {
   vi.useFakeTimers();
-  vi.stubGlobal("EventSource", FakeSource);
-  FakeSource.opened = [];
+  stubStream();
   changes = 0;
   client = new LiveClient();
   client.onChange(() => changes++);
   stop = client.start();
+  client.setAllowed(true);
 });
 afterEach(() => {
   stop();
@@ -91,6 +69,24 @@ test("a paused page has no stream, and asks for everything when it goes on", () 
   expect([FakeSource.opened.length, changes]).toEqual([2, 1]);
 });
 
+test("nothing is opened before it is allowed, nor when it is no longer", () => {
+  stop();
+  stubStream();
+  client = new LiveClient();
+  client.onChange(() => changes++);
+  stop = client.start();
+  client.setAgents(["a"]);
+  vi.advanceTimersByTime(120_000);
+  expect([FakeSource.opened.length, client.getState().mode, changes]).toEqual([0, "connecting", 0]);
+  client.setAllowed(true);
+  expect(FakeSource.open).toHaveLength(1);
+  FakeSource.last.say("heartbeat", alive());
+  expect([client.getState().mode, changes], "what changed meanwhile is asked for").toEqual(["live", 1]);
+  client.setAllowed(false);
+  vi.advanceTimersByTime(120_000);
+  expect([FakeSource.open.length, client.getState().mode]).toEqual([0, "connecting"]);
+});
+
 test("who watches events gets them over the one stream of the tab", () => {
   const seen: string[] = [];
   const end = client.watchEvents({
@@ -98,7 +94,7 @@ test("who watches events gets them over the one stream of the tab", () => {
     onEvent: (e) => seen.push(e.event_id),
     onMissed: () => {},
   });
-  expect(FakeSource.opened.filter((source) => !source.isClosed)).toHaveLength(1);
+  expect(FakeSource.open).toHaveLength(1);
   expect(FakeSource.last.url).toContain("events=true&message_type=error");
   FakeSource.last.say("event", { agent_id: "a", event_id: "e-1", timestamp: "", message_type: "error" });
   expect(seen).toEqual(["e-1"]);
@@ -109,5 +105,5 @@ test("who watches events gets them over the one stream of the tab", () => {
 test("only the chosen agents are followed", () => {
   client.setAgents(["a", "b"]);
   expect(FakeSource.last.url).toContain("agents=a%2Cb");
-  expect(FakeSource.opened.filter((source) => !source.isClosed)).toHaveLength(1);
+  expect(FakeSource.open).toHaveLength(1);
 });

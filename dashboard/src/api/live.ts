@@ -76,7 +76,7 @@ export interface EventsWish {
 export const POLL_MS = 30_000;
 /** A closed stream is tried again after this, then after twice as long, at most every 30 s. */
 const FIRST_RETRY_MS = 2_000;
-/** A stream that takes longer to open may have missed what pages count on. */
+/** A page that waits longer for its stream may have missed what it counts on. */
 const LATE_MS = 500;
 /** No heartbeat for so long (the server sends one every 15 s) means that the line is dead. */
 const SILENCE_MS = 40_000;
@@ -91,15 +91,18 @@ export class LiveClient {
   private wish: EventsWish | undefined;
   private isPaused = false;
   private isStarted = false;
+  private isAllowed = false;
   private retryMs = FIRST_RETRY_MS;
-  private openedAt = 0;
+  /** Since when what is asked has no stream that would tell of changes. */
+  private blindSince = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private poll: ReturnType<typeof setInterval> | undefined;
   private silence: ReturnType<typeof setTimeout> | undefined;
 
-  /** Opens the stream; answers how to end it. */
+  /** Opens the stream as soon as it is allowed; answers how to end it. */
   start(): () => void {
     this.isStarted = true;
+    this.blindSince = performance.now();
     const onVisibility = () => (document.hidden ? this.close() : this.open(true));
     document.addEventListener("visibilitychange", onVisibility);
     this.open(false);
@@ -123,6 +126,18 @@ export class LiveClient {
     return () => this.changes.delete(listener);
   }
 
+  /** Whether this browser may read: a stream would be refused before. */
+  setAllowed(isAllowed: boolean): void {
+    if (isAllowed === this.isAllowed) return;
+    this.isAllowed = isAllowed;
+    if (isAllowed) this.open(false);
+    else {
+      this.close();
+      this.retryMs = FIRST_RETRY_MS;
+      if (!this.isPaused) this.set({ mode: "connecting" });
+    }
+  }
+
   setPaused(isPaused: boolean): void {
     if (isPaused === this.isPaused) return;
     this.isPaused = isPaused;
@@ -133,13 +148,6 @@ export class LiveClient {
       this.set({ mode: "connecting" });
       this.open(true);
     }
-  }
-
-  /** Tries a broken stream again at once: what kept it from opening is mended. */
-  retryNow(): void {
-    this.retryMs = FIRST_RETRY_MS;
-    this.close();
-    this.open(true);
   }
 
   /** Follows only these agents; all where none is named. */
@@ -171,7 +179,7 @@ export class LiveClient {
 
   /** `isReturn`: time has passed unseen, so what is shown may be old. */
   private open(isReturn: boolean): void {
-    if (!this.isStarted || this.isPaused || this.source || document.hidden) return;
+    if (!this.isStarted || !this.isAllowed || this.isPaused || this.source || document.hidden) return;
     clearTimeout(this.retry);
     this.retry = undefined;
     const parameters = new URLSearchParams();
@@ -183,7 +191,6 @@ export class LiveClient {
     if (this.lastId) parameters.set("last_event_id", this.lastId);
     const source = new EventSource(`${API_BASE}/api/v1/stream?${parameters}`, { withCredentials: API_BASE !== "" });
     this.source = source;
-    this.openedAt = performance.now();
     const on = <T>(name: string, handle: (data: T) => void) => {
       source.addEventListener(name, (message: MessageEvent<string>) => {
         this.lastId = message.lastEventId || this.lastId;
@@ -203,13 +210,15 @@ export class LiveClient {
     });
     source.onerror = () => this.broke();
     this.watchSilence();
-    if (isReturn) this.changed();
+    if (!isReturn) return;
+    this.blindSince = performance.now();
+    this.changed();
   }
 
   private heard(message: { as_of: string; is_caught_up: boolean }): void {
     const at = now();
     // What happened before the stream was there is asked for, unless it was there as good as at once.
-    const isLate = this.state.mode === "connecting" && performance.now() - this.openedAt > LATE_MS;
+    const isLate = this.state.mode === "connecting" && performance.now() - this.blindSince > LATE_MS;
     const isBack = this.state.mode === "polling" || isLate;
     this.retryMs = FIRST_RETRY_MS;
     clearInterval(this.poll);

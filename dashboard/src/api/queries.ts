@@ -20,10 +20,13 @@ import {
   type AgentsPage,
   getAgent,
   getConversation,
+  getDeadLetter,
   getEvent,
+  getGetReadinessUrl,
   getKpis,
   getPipeline,
   getReceipt,
+  getReconciliation,
   getSeries,
   getSession,
   getSummary,
@@ -32,10 +35,12 @@ import {
   type ListEventsParams,
   listAgents,
   listConversations,
+  listDeadLetters,
   listErrors,
   listEvents,
+  redriveDeadLetter,
 } from "./generated.ts";
-import { API_BASE, ApiError } from "./http.ts";
+import { ApiError, request } from "./http.ts";
 
 /**
  * How soon after a change a question is asked again: `fast` within half a second (what a viewer looks at first), `slow` within
@@ -226,15 +231,38 @@ export const pipelineQuery = () =>
     refetchInterval: byClock(5_000),
   });
 
+/** What became of the records that the log took today. */
+export const reconciliationQuery = () =>
+  queryOptions({
+    queryKey: ["reconciliation"],
+    queryFn: ({ signal }) => getReconciliation(undefined, { signal }),
+    refetchInterval: byClock(10_000),
+  });
+
+/** The newest dead letters. */
+export const deadLettersQuery = () =>
+  queryOptions({
+    queryKey: ["dead-letters"],
+    queryFn: ({ signal }) => listDeadLetters({ limit: 100 }, { signal }),
+    refetchInterval: byClock(10_000),
+  });
+
+export const deadLetterQuery = (position: string) =>
+  queryOptions({
+    queryKey: ["dead-letter", position],
+    queryFn: ({ signal }) => getDeadLetter(position, { signal }),
+    staleTime: 60_000,
+  });
+
+/** Publishes a dead letter's event once more. */
+export const redriveLetter = (position: string, { eventId, again }: { eventId?: string; again: boolean }) =>
+  redriveDeadLetter(position, { event_id: eventId }, { again });
+
 /** What is not ready; says so with a 503, which is an answer here. */
 export const readinessQuery = () =>
   queryOptions({
     queryKey: ["readiness"],
-    queryFn: async ({ signal }): Promise<HealthAnswer> => {
-      const response = await fetch(`${API_BASE}/health/ready`, { signal }).catch(() => undefined);
-      if (!response) throw new ApiError(0, "the server cannot be reached");
-      return (await response.json()) as HealthAnswer;
-    },
+    queryFn: ({ signal }) => request<HealthAnswer>(getGetReadinessUrl(), { signal }, [503]),
     refetchInterval: byClock(15_000),
   });
 

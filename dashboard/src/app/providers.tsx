@@ -38,8 +38,12 @@ export const queryClient: QueryClient = new QueryClient({
   },
 });
 
+const isPaused = () => liveClient.getState().mode === "paused";
+
 /** Asks again what is idle now, and later what was under way and so may have missed the change. */
 function refresh(kind: Refresh): void {
+  // It was set off before the viewer paused; going live again asks everything.
+  if (isPaused()) return;
   const predicate = (query: Query) => query.meta?.refresh === kind;
   const busy = queryClient.getQueryCache().findAll({ predicate, fetchStatus: "fetching" });
   // A question under way is not asked twice: a slow server must not be asked faster than it answers.
@@ -49,11 +53,18 @@ function refresh(kind: Refresh): void {
 
 /** Asks those once more that have been answered meanwhile, and the others when they are. */
 function catchUp(queries: readonly Query[], kind: Refresh): void {
+  if (isPaused()) return;
   const busy = queries.filter((query) => query.state.fetchStatus === "fetching");
   for (const query of queries) {
     if (!busy.includes(query)) void queryClient.invalidateQueries({ queryKey: query.queryKey, exact: true });
   }
   if (busy.length > 0) setTimeout(() => catchUp(busy, kind), REFRESH_MS[kind]);
+}
+
+/** A paused page stands still: what is only being asked again keeps the answer that it has. */
+function standStill(): void {
+  const predicate = (query: Query) => query.meta?.refresh !== undefined && query.state.data !== undefined;
+  void queryClient.cancelQueries({ predicate, fetchStatus: "fetching" });
 }
 
 export function Providers({ children }: { children: ReactNode }) {
@@ -70,11 +81,17 @@ export function Providers({ children }: { children: ReactNode }) {
         all();
       }, SETTLE_MS);
     });
+    let wasPaused = isPaused();
+    const stopWatching = liveClient.subscribe(() => {
+      if (isPaused() && !wasPaused) standStill();
+      wasPaused = isPaused();
+    });
     // Silence is news too: an hour moves on and an agent counts as silent although nothing happens.
     const clock = setInterval(() => liveClient.getState().mode === "live" && all(), QUIET_MS);
     const stop = liveClient.start();
     return () => {
       stopListening();
+      stopWatching();
       clearTimeout(settling);
       clearInterval(clock);
       stop();

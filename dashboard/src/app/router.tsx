@@ -81,7 +81,7 @@ const errors = createRoute({
 const pipeline = createRoute({
   getParentRoute: () => root,
   path: "/pipeline",
-  validateSearch: texts("find"),
+  validateSearch: texts("find", "dead"),
   component: lazyRouteComponent(() => import("@/features/pipeline/pipeline.tsx"), "Pipeline"),
 });
 

@@ -157,8 +157,8 @@ function ExportMenu({ title, body, legend, table }: ExportProps) {
     if (data) download(fileName(title, "csv"), new Blob([toCsv(data)], { type: "text/csv;charset=utf-8" }));
   };
   const savePng = async () => {
-    const svg = body.current?.querySelector<SVGSVGElement>("svg.recharts-surface, svg[data-chart]");
-    if (svg) download(fileName(title, "png"), await chartImage(svg, title, legend ?? []));
+    const charts = [...(body.current?.querySelectorAll<SVGSVGElement>("svg.recharts-surface, svg[data-chart]") ?? [])];
+    if (charts.length > 0) download(fileName(title, "png"), await chartImage(charts, title, legend ?? []));
   };
   const trigger = (
     <Button variant="ghost" size="small-icon" aria-label={`${title}: export`}>

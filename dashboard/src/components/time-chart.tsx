@@ -1,5 +1,5 @@
 /** Numbers over time. Gaps stay gaps; a drag zooms; the arrow keys walk through the points. Takes plain arrays and knows no API. */
-import { useDeferredValue, useMemo, useState } from "react";
+import { memo, useMemo, useState } from "react";
 import {
   Area,
   Bar,
@@ -14,6 +14,7 @@ import {
 import { formatExact, formatNumber, formatTime, type Unit, type Zone } from "@/lib/format.ts";
 import { INTERVAL_MS, type Interval } from "@/lib/range.ts";
 import { tickLabel, ticksOf } from "@/lib/ticks.ts";
+import { useTurn } from "@/lib/turns.ts";
 
 export interface ChartSeries {
   key: string;
@@ -58,14 +59,26 @@ interface Drag {
 }
 
 export function TimeChart({ label, points, series, unit, interval, zone, onZoom, onPick }: TimeChartProps) {
+  const dayZone = interval === "day" ? "utc" : zone;
+  // A page of charts takes longer to draw than a click may take to be answered.
+  const plot = useTurn({ points, series, unit, interval, zone: dayZone, onZoom });
+  return (
+    <figure className="flex min-h-0 min-w-0 flex-1 flex-col" aria-label={label}>
+      <Legend series={series} onPick={onPick} />
+      <figcaption className="sr-only">{summary(points, series, unit, dayZone, interval)}</figcaption>
+      <div className="relative min-h-0 flex-1 select-none">{plot && <Plot {...plot} />}</div>
+    </figure>
+  );
+}
+
+type PlotProps = Pick<TimeChartProps, "points" | "series" | "unit" | "interval" | "zone" | "onZoom">;
+
+const Plot = memo(function Plot({ points, series, unit, interval, zone, onZoom }: PlotProps) {
   const [drag, setDrag] = useState<Drag | null>(null);
-  // A page of charts takes longer to draw than a click may take to be answered: the page comes first, its charts right after.
-  const isDrawn = useDeferredValue(true, false);
   const width = INTERVAL_MS[interval];
   const first = points[0]?.t ?? 0;
   const last = points.at(-1)?.t ?? 0;
-  const dayZone = interval === "day" ? "utc" : zone;
-  const ticks = useMemo(() => ticksOf(first, last, dayZone), [first, last, dayZone]);
+  const ticks = useMemo(() => ticksOf(first, last, zone), [first, last, zone]);
   const hasBars = series.some((s) => s.kind === "bar");
   const domain: [number, number] = hasBars ? [first - width / 2, last + width / 2] : [first, last];
 
@@ -83,71 +96,65 @@ export function TimeChart({ label, points, series, unit, interval, zone, onZoom,
   };
 
   return (
-    <figure className="flex min-h-0 min-w-0 flex-1 flex-col" aria-label={label}>
-      <Legend series={series} onPick={onPick} />
-      <figcaption className="sr-only">{summary(points, series, unit, dayZone, interval)}</figcaption>
-      <div className="relative min-h-0 flex-1 select-none">
-        {isDrawn && (
-          <ComposedChart
-            responsive
-            className="absolute! inset-0"
-            data={points as ChartPoint[]}
-            margin={{ top: 8, right: 8, bottom: 0, left: 0 }}
-            onMouseDown={(state) => {
-              const at = onZoom && place(state);
-              if (at) setDrag({ from: at, to: at });
-            }}
-            onMouseMove={(state) => {
-              const at = drag && place(state);
-              if (at) setDrag({ from: drag.from, to: at });
-            }}
-            onMouseUp={endDrag}
-            onMouseLeave={() => setDrag(null)}
-            accessibilityLayer
-          >
-            <CartesianGrid vertical={false} stroke="var(--chart-grid)" />
-            <XAxis
-              dataKey="t"
-              type="number"
-              scale="time"
-              domain={domain}
-              ticks={ticks}
-              tickFormatter={(t: number) => tickLabel(t, first, last, dayZone)}
-              tick={AXIS}
-              tickLine={false}
-              axisLine={{ stroke: "var(--border)" }}
-              minTickGap={24}
-              height={22}
-            />
-            <YAxis
-              tickFormatter={(value: number) => formatNumber(value, unit)}
-              tick={AXIS}
-              tickLine={false}
-              axisLine={false}
-              width={54}
-              tickCount={unit === "points" ? 6 : 4}
-              allowDecimals={unit !== "count"}
-              domain={[0, unit === "points" ? 5 : "auto"]}
-            />
-            <Tooltip
-              isAnimationActive={false}
-              cursor={{ stroke: "var(--control-border)", fill: "var(--muted)", fillOpacity: 0.5 }}
-              content={(tooltip) => <Hover {...tooltip} series={series} unit={unit} interval={interval} zone={dayZone} />}
-            />
-            {series.map((s) => drawn(s, points))}
-          </ComposedChart>
-        )}
-        {drag && drag.from.t !== drag.to.t && (
-          <div
-            aria-hidden
-            className="pointer-events-none absolute top-2 bottom-6 bg-primary/15"
-            style={{ left: Math.min(drag.from.x, drag.to.x), width: Math.abs(drag.from.x - drag.to.x) }}
-          />
-        )}
-      </div>
-    </figure>
+    <>
+      <ComposedChart
+        responsive
+        className="absolute! inset-0"
+        data={points as ChartPoint[]}
+        margin={{ top: 8, right: 8, bottom: 0, left: 0 }}
+        onMouseDown={(state) => {
+          const at = onZoom && place(state);
+          if (at) setDrag({ from: at, to: at });
+        }}
+        onMouseMove={(state) => {
+          const at = drag && place(state);
+          if (at) setDrag({ from: drag.from, to: at });
+        }}
+        onMouseUp={endDrag}
+        onMouseLeave={() => setDrag(null)}
+        accessibilityLayer
+      >
+        <CartesianGrid vertical={false} stroke="var(--chart-grid)" />
+        <XAxis
+          dataKey="t"
+          type="number"
+          scale="time"
+          domain={domain}
+          ticks={ticks}
+          tickFormatter={(t: number) => tickLabel(t, first, last, zone)}
+          tick={AXIS}
+          tickLine={false}
+          axisLine={{ stroke: "var(--border)" }}
+          minTickGap={24}
+          height={22}
+        />
+        <YAxis
+          tickFormatter={(value: number) => formatNumber(value, unit)}
+          tick={AXIS}
+          tickLine={false}
+          axisLine={false}
+          width={54}
+          tickCount={unit === "points" ? 6 : 4}
+          allowDecimals={unit !== "count"}
+          domain={[0, unit === "points" ? 5 : "auto"]}
+        />
+        <Tooltip
+          isAnimationActive={false}
+          cursor={{ stroke: "var(--control-border)", fill: "var(--muted)", fillOpacity: 0.5 }}
+          content={(tooltip) => <Hover {...tooltip} series={series} unit={unit} interval={interval} zone={zone} />}
+        />
+        {series.map((s) => drawn(s, points))}
+      </ComposedChart>
+      {drag && drag.from.t !== drag.to.t && (
+        <div
+          aria-hidden
+          className="pointer-events-none absolute top-2 bottom-6 bg-primary/15"
+          style={{ left: Math.min(drag.from.x, drag.to.x), width: Math.abs(drag.from.x - drag.to.x) }}
+        />
+      )}
+    </>
   );
-}
+});
 
 const AXIS = { fontSize: 11, fill: "var(--muted-foreground)" };
 

@@ -1,4 +1,4 @@
-/** A chart's SVG as a PNG with its title and legend. Colours come from style sheets, so they are written into a copy first. */
+/** Charts' SVGs as a PNG with its title and legend. Colours come from style sheets, so they are written into a copy first. */
 
 const SCALE = 2;
 const PADDING = 16;
@@ -19,7 +19,18 @@ export interface ImageLegend {
   color: string;
 }
 
-export async function chartImage(svg: SVGSVGElement, title: string, legend: readonly ImageLegend[]): Promise<Blob> {
+/** The charts of a panel, one below the other. */
+export async function chartImage(charts: readonly SVGSVGElement[], title: string, legend: readonly ImageLegend[]): Promise<Blob> {
+  return await drawn(await Promise.all(charts.map(pictureOf)), title, legend);
+}
+
+interface Picture {
+  image: HTMLImageElement;
+  width: number;
+  height: number;
+}
+
+async function pictureOf(svg: SVGSVGElement): Promise<Picture> {
   const { width, height } = svg.getBoundingClientRect();
   const copy = styledCopy(svg);
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
@@ -30,7 +41,7 @@ export async function chartImage(svg: SVGSVGElement, title: string, legend: read
     const image = new Image();
     image.src = url;
     await image.decode();
-    return await drawn(image, { width, height }, title, legend);
+    return { image, width, height };
   } finally {
     URL.revokeObjectURL(url);
   }
@@ -46,16 +57,11 @@ function styledCopy(svg: SVGSVGElement): SVGSVGElement {
   return copy;
 }
 
-async function drawn(
-  image: HTMLImageElement,
-  size: { width: number; height: number },
-  title: string,
-  legend: readonly ImageLegend[],
-): Promise<Blob> {
+async function drawn(pictures: readonly Picture[], title: string, legend: readonly ImageLegend[]): Promise<Blob> {
   const top = PADDING + 22 + (legend.length > 0 ? 22 : 0);
   const canvas = document.createElement("canvas");
-  canvas.width = (size.width + 2 * PADDING) * SCALE;
-  canvas.height = (size.height + top + PADDING) * SCALE;
+  canvas.width = (Math.max(...pictures.map(({ width }) => width)) + 2 * PADDING) * SCALE;
+  canvas.height = (top + pictures.reduce((sum, { height }) => sum + height + PADDING, 0)) * SCALE;
   const context = canvas.getContext("2d");
   if (!context) throw new Error("this browser cannot draw pictures");
   const style = getComputedStyle(document.documentElement);
@@ -76,7 +82,11 @@ async function drawn(
     context.fillText(label, x + 15, PADDING + 35);
     x += 15 + context.measureText(label).width + 16;
   }
-  context.drawImage(image, PADDING, top, size.width, size.height);
+  let y = top;
+  for (const { image, width, height } of pictures) {
+    context.drawImage(image, PADDING, y, width, height);
+    y += height + PADDING;
+  }
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, "image/png"));
   if (!blob) throw new Error("this browser cannot write PNG");
   return blob;

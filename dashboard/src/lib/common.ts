@@ -1,6 +1,6 @@
 /** What the URL says for every page, and how to change it. */
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo } from "react";
+import { createContext, useCallback, useContext, useMemo } from "react";
 import type { Zone } from "./format.ts";
 import type { Range } from "./range.ts";
 import { type CommonSearch, rangeOf, rangeSearch, zoneOf } from "./search.ts";
@@ -15,8 +15,24 @@ export interface Common {
 
 const ALL: readonly string[] = [];
 
-/** Changes only when one of these does: a page's own parameters (a sort, an open drawer) redraw no chart. */
+/**
+ * What the pages show. It follows the URL in its own time (`useDeferredValue` in the shell): a click is answered by the
+ * common bar at once, while the charts of a new range are drawn in pieces that a further click interrupts.
+ */
+export const ShownCommon = createContext<Common | null>(null);
+
+/** What the page shows, which is what the URL says or is about to be. */
 export function useCommon(): Common {
+  const shown = useContext(ShownCommon);
+  if (!shown) throw new Error("pages are shown within ShownCommon");
+  return shown;
+}
+
+/**
+ * What the URL says now: for the common bar. Changes only when one of these does: a page's own parameters (a sort, an open
+ * drawer) redraw no chart.
+ */
+export function useCommonNow(): Common {
   const search = useSearch({ strict: false, select: commonOf, structuralSharing: true });
   const { agents, range, from, to, tz, compare } = search;
   return useMemo(

@@ -1,15 +1,30 @@
 /** Shows a component as a page would: with a router and a cache of answers of its own. */
 import { QueryClient, QueryClientProvider, type UseQueryResult } from "@tanstack/react-query";
-import { createMemoryHistory, createRootRoute, createRouter, RouterProvider } from "@tanstack/react-router";
+import {
+  createMemoryHistory,
+  createRootRoute,
+  createRoute,
+  createRouter,
+  type NotFoundRouteProps,
+  Outlet,
+  RouterProvider,
+} from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { render } from "vitest-browser-react";
+import { ShownCommon, useCommonNow } from "@/lib/common.ts";
 import { commonSearch, parseSearch, stringifySearch } from "@/lib/search.ts";
 
-export async function show(content: ReactNode, url = "/") {
+/** `route`: the page's path where it has parameters; without one the content stays wherever the address goes. */
+export async function show(content: ReactNode, url = "/", route?: string) {
   const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
-  const root = createRootRoute({ component: () => content, validateSearch: (raw) => ({ ...raw, ...commonSearch(raw) }) });
+  const root = createRootRoute({
+    component: () => <WithCommon>{route ? <Outlet /> : content}</WithCommon>,
+    validateSearch: (raw) => ({ ...raw, ...commonSearch(raw) }),
+    notFoundComponent: (_: NotFoundRouteProps) => null,
+  });
+  const page = createRoute({ getParentRoute: () => root, path: route ?? "/", component: () => (route ? content : null) });
   const router = createRouter({
-    routeTree: root,
+    routeTree: root.addChildren([page]),
     history: createMemoryHistory({ initialEntries: [url] }),
     parseSearch,
     stringifySearch,
@@ -20,7 +35,16 @@ export async function show(content: ReactNode, url = "/") {
       <RouterProvider router={router as never} />
     </QueryClientProvider>,
   );
-  return { screen, router };
+  /** What the address says now. */
+  const search = () => parseSearch(router.state.location.searchStr) as Record<string, string | undefined>;
+  /** Asks for everything again, as the page does when something changed. */
+  const refresh = () => client.invalidateQueries();
+  return { screen, router, client, search, refresh };
+}
+
+/** What the shell does around every page. */
+function WithCommon({ children }: { children: ReactNode }) {
+  return <ShownCommon value={useCommonNow()}>{children}</ShownCommon>;
 }
 
 /** A question in a state of one's choice. */

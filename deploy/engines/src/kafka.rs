@@ -1,4 +1,4 @@
-//! Apache Kafka (without `ZooKeeper`) as Java processes on free ports: one broker, or several with the first as their controller.
+//! Apache Kafka (without `ZooKeeper`) as Java processes on free ports: one broker, or several of which the first are controllers too.
 //! Brokers can be stopped, killed, frozen and started again under the same address.
 
 use crate::leash::{Folder, Leash};
@@ -28,13 +28,20 @@ const READY_LINE: &str = "Kafka Server started";
 pub struct KafkaOptions {
     /// Number of brokers.
     pub brokers: u32,
+    /// How many of them, from the first on, are controllers too. Leaders move as long as most of these run.
+    pub controllers: u32,
+    /// Further ways in, each advertised under a port per broker that is somebody else's: a proxy's, which leads to
+    /// [`Kafka::door`]. Who comes in by one is led to the other brokers by the same.
+    pub doors: Vec<Vec<u16>>,
+    /// The door by which brokers reach each other; directly where there is none.
+    pub inter_broker_door: Option<usize>,
     /// Further broker settings; they win over the defaults.
     pub settings: Vec<(String, String)>,
 }
 
 impl Default for KafkaOptions {
     fn default() -> Self {
-        Self { brokers: 1, settings: Vec::new() }
+        Self { brokers: 1, controllers: 1, doors: Vec::new(), inter_broker_door: None, settings: Vec::new() }
     }
 }
 
@@ -49,6 +56,8 @@ pub struct Kafka {
 #[derive(Debug)]
 struct Node {
     port: u16,
+    /// Where each door leads.
+    doors: Vec<u16>,
     properties: PathBuf,
     log: PathBuf,
     process: Mutex<Option<Leash>>,
@@ -69,6 +78,8 @@ impl Kafka {
     /// Where Maven or Java fails, or it is not ready in time.
     pub fn start_with(options: &KafkaOptions) -> anyhow::Result<Self> {
         ensure!(options.brokers > 0, "a cluster has at least one broker");
+        ensure!((1..=options.brokers).contains(&options.controllers), "a cluster has at least one controller, and each is a broker");
+        ensure!(options.doors.iter().all(|door| door.len() == options.brokers as usize), "a door has a port for each broker");
         let lib = crate::artifacts::fetch("kafka", POM)?;
         // A free port can be taken by someone else before the broker binds it.
         for _ in 0..2 {
@@ -82,19 +93,18 @@ impl Kafka {
     fn try_start(options: &KafkaOptions, lib: &Path) -> anyhow::Result<Self> {
         let folder = Folder::create()?;
         let cluster_id = random_cluster_id();
-        let controller_port = crate::free_port()?;
+        let controllers = (0..options.controllers).map(|_| crate::free_port()).collect::<std::io::Result<Vec<u16>>>()?;
         let mut nodes = Vec::new();
         for id in 1..=options.brokers {
             let node = Node {
                 port: crate::free_port()?,
+                doors: options.doors.iter().map(|_| crate::free_port()).collect::<std::io::Result<_>>()?,
                 properties: folder.path().join(format!("{id}.properties")),
                 log: folder.path().join(format!("{id}.log")),
                 process: Mutex::new(None),
             };
-            std::fs::write(
-                &node.properties,
-                properties(options, id, node.port, controller_port, &folder.path().join(format!("data-{id}"))),
-            )?;
+            let data = folder.path().join(format!("data-{id}"));
+            std::fs::write(&node.properties, properties(options, id, &node, &controllers, &data))?;
             format_storage(lib, &node.properties, &cluster_id)?;
             nodes.push(node);
         }
@@ -111,6 +121,11 @@ impl Kafka {
     /// The brokers' addresses, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Where a door of a broker leads: `127.0.0.1:<port>`.
+    pub fn door(&self, door: usize, broker: usize) -> String {
+        format!("127.0.0.1:{}", self.nodes[broker].doors[door])
     }
 
     /// Kills a broker at once (the first is 0).
@@ -188,18 +203,30 @@ pub fn shared() -> &'static Kafka {
     SHARED.get_or_init(|| Kafka::start().unwrap_or_else(|error| panic!("Kafka: {error:#}")))
 }
 
-fn properties(options: &KafkaOptions, id: u32, port: u16, controller_port: u16, data: &Path) -> String {
-    let is_controller = id == 1;
+fn properties(options: &KafkaOptions, id: u32, node: &Node, controllers: &[u16], data: &Path) -> String {
+    let controller = controllers.get(id as usize - 1);
     let replicas = options.brokers.min(3).to_string();
-    let controller = if is_controller { format!(",CONTROLLER://127.0.0.1:{controller_port}") } else { String::new() };
+    let voters: Vec<String> = controllers.iter().zip(1..).map(|(port, id)| format!("{id}@127.0.0.1:{port}")).collect();
+    let mut listeners = format!("PLAINTEXT://127.0.0.1:{}", node.port);
+    let mut advertised = listeners.clone();
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (door, (port, ports)) in node.doors.iter().zip(&options.doors).enumerate() {
+        listeners += &format!(",DOOR{door}://127.0.0.1:{port}");
+        advertised += &format!(",DOOR{door}://127.0.0.1:{}", ports[id as usize - 1]);
+        protocols += &format!(",DOOR{door}:PLAINTEXT");
+    }
+    if let Some(port) = controller {
+        listeners += &format!(",CONTROLLER://127.0.0.1:{port}");
+    }
     let mut settings: Vec<(&str, String)> = vec![
-        ("process.roles", if is_controller { "broker,controller" } else { "broker" }.into()),
+        ("process.roles", if controller.is_some() { "broker,controller" } else { "broker" }.into()),
         ("node.id", id.to_string()),
-        ("controller.quorum.voters", format!("1@127.0.0.1:{controller_port}")),
-        ("listeners", format!("PLAINTEXT://127.0.0.1:{port}{controller}")),
-        ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+        ("controller.quorum.voters", voters.join(",")),
+        ("listeners", listeners),
+        ("advertised.listeners", advertised),
+        ("inter.broker.listener.name", options.inter_broker_door.map_or("PLAINTEXT".into(), |door| format!("DOOR{door}"))),
         ("controller.listener.names", "CONTROLLER".into()),
-        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+        ("listener.security.protocol.map", protocols),
         ("log.dirs", data.display().to_string()),
         // Topics come into being on request only, as in a well-run cluster.
         ("auto.create.topics.enable", "false".into()),

@@ -1,9 +1,16 @@
 //! The way into a running server for the other commands: HTTP over a Unix socket in the data directory that only
 //! its owner can open. It must not serve anything that the network may ask for.
 
+mod told;
+
 use crate::data_dir::control_socket;
+use crate::export::{ExportHost, ExportWish, Exported};
+use aggregator::delete::{DeleteOptions, Deleter, DeletionReport};
+use aggregator::rebuild::{RebuildOptions, RebuildReport, Rebuilder};
+use aggregator::verify::{Progress, Report, Verifier, VerifyOptions};
 use anyhow::{Context, bail};
 use aws_sdk_dynamodb::Client;
+use axum::body::Body;
 use axum::extract::{Path as PathParameter, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,11 +26,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes that a Unix socket's path may have, its end included.
 const SOCKET_PATH_BYTES: usize = 108;
+
+/// Longest wait for an export.
+const EXPORT_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 
 /// What the socket's handlers work with.
 #[derive(Clone, Debug)]
@@ -36,6 +47,14 @@ pub struct Control {
     pub auth: Authenticator,
     /// Where the server answers HTTP.
     pub url: String,
+    /// Verifies what the server has counted; with the server's own word on how long events are kept.
+    pub verifier: Verifier,
+    /// Rebuilds the metrics table beside the aggregator; with the server's own word on how long events are kept.
+    pub rebuilder: Rebuilder,
+    /// Deletes events beside the aggregator; with the server's own word on how long they are kept.
+    pub deleter: Deleter,
+    /// What it exports from.
+    pub export: ExportHost,
 }
 
 /// What a new key shall be.
@@ -149,6 +168,10 @@ impl ControlSocket {
             .route("/server", get(server_show))
             .route("/keys", get(keys_list).post(key_create))
             .route("/keys/{id}/revoke", post(key_revoke))
+            .route("/verify", post(verification_run))
+            .route("/rebuild", post(rebuild_run))
+            .route("/delete", post(deletion_run))
+            .route("/export", post(export_create))
             .with_state(Arc::new(control));
         let served = axum::serve(self.listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
         // A left-over socket does no harm: the next server removes it.
@@ -177,6 +200,34 @@ async fn key_revoke(State(control): State<Arc<Control>>, PathParameter(id): Path
     Ok(Json(()))
 }
 
+/// Lines of JSON: how far it is, and at last the verdict.
+async fn verification_run(State(control): State<Arc<Control>>, Json(wish): Json<VerifyOptions>) -> Body {
+    let mut verifier = control.verifier.clone();
+    verifier.options = VerifyOptions { retention: verifier.options.retention.or(wish.retention), ..wish };
+    told::answer(move |progress| async move { verifier.run(&progress).await })
+}
+
+/// The same of a rebuild.
+async fn rebuild_run(State(control): State<Arc<Control>>, Json(wish): Json<RebuildOptions>) -> Body {
+    let mut rebuilder = control.rebuilder.clone();
+    rebuilder.options =
+        RebuildOptions { retention: rebuilder.options.retention.or(wish.retention), live_days: rebuilder.options.live_days, ..wish };
+    told::answer(move |progress| async move { rebuilder.run(&progress).await })
+}
+
+/// The same of a deletion.
+async fn deletion_run(State(control): State<Arc<Control>>, Json(wish): Json<DeleteOptions>) -> Body {
+    let mut deleter = control.deleter.clone();
+    deleter.options =
+        DeleteOptions { retention: wish.retention.or(deleter.options.retention), live_days: deleter.options.live_days, ..wish };
+    told::answer(move |progress| async move { deleter.run(&progress).await })
+}
+
+async fn export_create(State(control): State<Arc<Control>>, Json(wish): Json<ExportWish>) -> Result<Json<Exported>, ApiError> {
+    let exported = Box::pin(control.export.export(&wish)).await;
+    exported.map(Json).map_err(|error| ApiError::conflict(format!("{error:#}")))
+}
+
 /// Whoever can open the socket may read everything, so the cause is told.
 fn answer(error: KeyError) -> ApiError {
     match error {
@@ -185,6 +236,10 @@ fn answer(error: KeyError) -> ApiError {
         KeyError::Store { .. } => ApiError::unavailable(error.to_string(), 1),
     }
 }
+
+const NO_ANSWER: &str = "the server that works on this data directory does not answer on its control socket";
+/// It reads every event that there is.
+const VERIFICATION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
 /// The way to the process that works on a data directory.
 #[derive(Debug)]
@@ -197,8 +252,7 @@ impl ControlClient {
     /// To the server on that directory. Nothing is sent yet.
     pub fn new(data_dir: &Path) -> anyhow::Result<Self> {
         let socket = SocketPath::of(data_dir)?;
-        let client =
-            reqwest::Client::builder().unix_socket(socket.path.as_path()).no_proxy().timeout(std::time::Duration::from_secs(15)).build()?;
+        let client = reqwest::Client::builder().unix_socket(socket.path.as_path()).no_proxy().timeout(Duration::from_secs(15)).build()?;
         Ok(Self { client, _socket: socket })
     }
 
@@ -225,9 +279,31 @@ impl ControlClient {
         self.send(self.client.post(format!("http://agent-tally/keys/{id}/revoke"))).await
     }
 
+    /// Counts everything again, in the server.
+    pub async fn verify(&self, options: &VerifyOptions, progress: &Progress) -> anyhow::Result<Report> {
+        let request = self.client.post("http://agent-tally/verify").json(options).timeout(VERIFICATION_TIMEOUT);
+        told::read(request.send().await.context(NO_ANSWER)?, progress).await
+    }
+
+    /// Rebuilds the metrics table, in the server.
+    pub async fn rebuild(&self, options: &RebuildOptions, progress: &Progress) -> anyhow::Result<RebuildReport> {
+        let request = self.client.post("http://agent-tally/rebuild").json(options).timeout(VERIFICATION_TIMEOUT);
+        told::read(request.send().await.context(NO_ANSWER)?, progress).await
+    }
+
+    /// Deletes events, in the server.
+    pub async fn delete(&self, options: &DeleteOptions, progress: &Progress) -> anyhow::Result<DeletionReport> {
+        let request = self.client.post("http://agent-tally/delete").json(options).timeout(VERIFICATION_TIMEOUT);
+        told::read(request.send().await.context(NO_ANSWER)?, progress).await
+    }
+
+    /// Exports to a folder, for as long as that takes.
+    pub async fn export(&self, wish: &ExportWish) -> anyhow::Result<Exported> {
+        self.send(self.client.post("http://agent-tally/export").timeout(EXPORT_WITHIN).json(wish)).await
+    }
+
     async fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
-        let response =
-            request.send().await.context("the server that works on this data directory does not answer on its control socket")?;
+        let response = request.send().await.context(NO_ANSWER)?;
         let status = response.status();
         if status.is_success() {
             return response.json().await.context("the server's answer is unreadable");

@@ -11,7 +11,6 @@ mod ledger;
 mod live;
 mod progress;
 mod random;
-mod silence;
 
 use crate::duration::parse_duration;
 use anyhow::{Context, ensure};

@@ -15,7 +15,10 @@
 mod barrier;
 mod connector;
 mod inserts;
+mod moment;
 mod operations;
+
+pub use moment::{Moment, MomentError};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;

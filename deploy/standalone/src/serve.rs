@@ -5,9 +5,16 @@
 
 use crate::control::{self, Control, ControlSocket};
 use crate::data_dir::DataDir;
+use crate::delete;
 use crate::engine::Engine;
+use crate::export::ExportHost;
 use crate::first_page;
-use aggregator::{AggregatorConfig, AggregatorParts, Cadence, TableOptions};
+use crate::rebuild;
+use crate::verify;
+use aggregator::delete::DeleteOptions;
+use aggregator::rebuild::RebuildOptions;
+use aggregator::verify::VerifyOptions;
+use aggregator::{AggregatorConfig, AggregatorParts, Cadence, DEAD_LETTER_LIMIT, TableOptions};
 use anyhow::{Context, anyhow, bail, ensure};
 use aws_sdk_dynamodb::Client;
 use axum::Router;
@@ -25,6 +32,7 @@ use schemas::item::TableNames;
 use service_kit::admin::{self, Readiness};
 use service_kit::auth::{Authenticator, Scope};
 use service_kit::http::{self, HttpConfig};
+use service_kit::imported;
 use service_kit::log::Topics;
 use service_kit::telemetry::Telemetry;
 use std::io::Write;
@@ -46,6 +54,8 @@ const AGGREGATOR_MEMORY_MIB: usize = 48;
 /// How often expired events are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 const MIB: u64 = 1024 * 1024;
+/// Dead letters get this part of the log where nothing else is said.
+const DEAD_LETTER_SHARE: u64 = 8;
 
 /// What the server is told.
 #[derive(Args, Clone, Debug)]
@@ -83,9 +93,16 @@ pub struct ServeArgs {
     /// MiB that the log may use: counted events leave it sooner then, and where none may go, new ones are refused (503).
     #[arg(long, env = "LOG_MAX_MIB", default_value_t = 8_192, value_parser = clap::value_parser!(u64).range(16..=16_777_216))]
     log_max_mib: u64,
-    /// Which log this is: raised by hand when the log had to be begun anew beside a store that has counted.
-    #[arg(long, env = "LOG_EPOCH", default_value_t = 0)]
-    log_epoch: u32,
+    /// Days after which dead letters go; 0 keeps them.
+    #[arg(long, env = "DEAD_LETTER_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(0..=36_500))]
+    dead_letter_days: u64,
+    /// MiB that dead letters may use: beyond it the oldest go; an eighth of --log-max-mib where absent.
+    #[arg(long, env = "DEAD_LETTER_MAX_MIB", value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
+    dead_letter_max_mib: Option<u64>,
+    /// Which log this is: raised by hand when the log had to be begun anew beside a store that has counted. Where it is not
+    /// said, 0, or what an import into this directory needs.
+    #[arg(long, env = "LOG_EPOCH")]
+    log_epoch: Option<u32>,
     /// Days, today included, whose totals are held in memory.
     #[arg(long, env = "LIVE_DAYS", default_value_t = 35, value_parser = clap::value_parser!(u32).range(2..=400))]
     live_days: u32,
@@ -101,6 +118,10 @@ pub struct ServeArgs {
     /// Go on where events were trimmed from the log before they were counted, and record how many.
     #[arg(long, env = "ACCEPT_LOSS")]
     accept_loss: bool,
+    /// Dead letters within a minute beyond which counting stops where they are most of the records; 0 buries them whatever
+    /// their number.
+    #[arg(long, env = "DEAD_LETTER_LIMIT", default_value_t = DEAD_LETTER_LIMIT)]
+    dead_letter_limit: u64,
     #[command(flatten)]
     http: HttpConfig,
     /// For tests: `point=probability,…`; the process aborts there.
@@ -111,7 +132,7 @@ pub struct ServeArgs {
     record_barriers: Option<PathBuf>,
 }
 
-fn parse_message_type(name: &str) -> Result<MessageType, String> {
+pub(crate) fn parse_message_type(name: &str) -> Result<MessageType, String> {
     MessageType::parse(name).ok_or_else(|| format!("unknown message type {name:?}"))
 }
 
@@ -123,13 +144,19 @@ pub async fn run(args: ServeArgs, telemetry: &Telemetry, shutdown: CancellationT
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let url = format!("http://{}", listener.local_addr()?);
     let engine = Engine::open(&dir.store())?;
-    let log = open_log(&args, &dir).await?;
+    let log = open_log(&dir, &args.log_shape()?).await?;
     // Ends HTTP and what reads along with it; the aggregator ends after that.
     let stop = shutdown.child_token();
     let stop_aggregator = CancellationToken::new();
     let services = Services::start(&args, keys_required, &engine, Arc::clone(&log) as Arc<dyn Log>, &stop).await?;
+    let epoch = services.aggregator_config.epoch;
     let mut counting = tokio::spawn(aggregator::run(services.aggregator_config, services.aggregator_parts, stop_aggregator.clone()));
-    let control = Control { store: engine.client(), tables: TableNames::default(), auth: services.auth.clone(), url: url.clone() };
+    let verifier = verify::verifier(&engine, Arc::clone(&log) as Arc<dyn Log>, args.verification());
+    let rebuilder = rebuild::rebuilder(&engine, Arc::clone(&log) as Arc<dyn Log>, args.rebuilding());
+    let (store, tables) = (engine.client(), TableNames::default());
+    let deleter = delete::deleter(&engine, Arc::clone(&log) as Arc<dyn Log>, args.deleting());
+    let export = ExportHost::new(services.gateway, Arc::clone(&log) as Arc<dyn Log>, (store.clone(), tables.clone()), dir.store(), epoch);
+    let control = Control { store, tables, auth: services.auth.clone(), url: url.clone(), verifier, rebuilder, deleter, export };
     let listening_for_commands = spawn_control(ControlSocket::open(dir.path())?, control, &stop);
     let sweeping = (args.event_retention_days > 0).then(|| spawn_sweeper(&engine, &stop));
     let router = http::layered(services.router.merge(metrics_router(telemetry, services.auth)), "agent-tally", &args.http);
@@ -165,6 +192,7 @@ pub async fn run(args: ServeArgs, telemetry: &Telemetry, shutdown: CancellationT
 /// The services, ready to be run.
 struct Services {
     router: Router,
+    gateway: Gateway,
     auth: Authenticator,
     aggregator_config: AggregatorConfig,
     aggregator_parts: AggregatorParts,
@@ -181,10 +209,11 @@ impl Services {
         let (store, tables) = (engine.client(), TableNames::default());
         let options = TableOptions { index_conversations: args.index_conversations, expire_events: args.event_retention_days > 0 };
         aggregator::create_tables(&store, &tables, options).await.context("cannot set up the store")?;
+        let epoch = epoch(args, &store, &tables).await?;
         let auth = authenticator(args, keys_required, &store, &tables, stop).await?;
         let readiness = Readiness::new();
         let gateway =
-            Gateway::new(args.gateway(), GatewayParts { log: Arc::clone(&log), auth: auth.clone(), readiness: readiness.clone() })?;
+            Gateway::new(args.gateway(epoch), GatewayParts { log: Arc::clone(&log), auth: auth.clone(), readiness: readiness.clone() })?;
         let watched = gateway.clone();
         let stopped = stop.clone();
         tokio::spawn(async move { watched.watch(stopped).await });
@@ -196,42 +225,91 @@ impl Services {
             readiness: readiness.clone(),
             shutdown: stop.clone(),
         };
-        let api = QueryApi::start(args.query(), parts).await.context("cannot start the query API")?;
+        let api = QueryApi::start(args.query(epoch), parts).await.context("cannot start the query API")?;
         let mut router = gateway.router().merge(api.router()).merge(admin::router(readiness.clone()));
-        if !args.query().has_dashboard() {
+        if !args.query(epoch).has_dashboard() {
             router = router.merge(first_page::router(keys_required));
         }
         let barrier = Some(engine.barrier(args.record_barriers.clone()));
         let aggregator_parts = AggregatorParts { log, store, tables, readiness, barrier };
-        Ok(Self { router, auth, aggregator_config: args.aggregator(), aggregator_parts })
+        Ok(Self { router, gateway, auth, aggregator_config: args.aggregator(epoch), aggregator_parts })
     }
 }
 
-async fn open_log(args: &ServeArgs, dir: &DataDir) -> anyhow::Result<Arc<LocalLog>> {
-    let options = LocalOptions { max_bytes: Some(args.log_max_mib * MIB), ..LocalOptions::default() };
+/// How the local log is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogShape {
+    /// Partitions of the events' topic.
+    pub(crate) partitions: u32,
+    /// Hours after which counted events may leave.
+    pub(crate) retention_hours: u64,
+    /// MiB that it may use.
+    pub(crate) max_mib: u64,
+    /// Days whose totals are kept.
+    pub(crate) live_days: u64,
+    /// Days after which dead letters go; 0 keeps them.
+    pub(crate) dead_letter_days: u64,
+    /// MiB that dead letters may use.
+    pub(crate) dead_letter_mib: u64,
+}
+
+impl Default for LogShape {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            retention_hours: 168,
+            max_mib: 8_192,
+            live_days: 35,
+            dead_letter_days: 90,
+            dead_letter_mib: 8_192 / DEAD_LETTER_SHARE,
+        }
+    }
+}
+
+/// Opens the directory's log and makes sure of its topics.
+pub(crate) async fn open_log(dir: &DataDir, shape: &LogShape) -> anyhow::Result<Arc<LocalLog>> {
+    let options = LocalOptions { max_bytes: Some(shape.max_mib * MIB), ..LocalOptions::default() };
     let log = LocalLog::open(dir.log(), options).context("cannot open the log")?;
     let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
     let topics = Topics::default();
     let events = TopicSpec {
         name: topics.events,
-        partitions: args.partitions,
-        retention: hours(args.log_retention_hours),
+        partitions: shape.partitions,
+        retention: hours(shape.retention_hours),
         retention_bytes: None,
         is_compacted: false,
     };
     let metrics = TopicSpec {
         name: topics.metrics,
         partitions: 1,
-        retention: hours(u64::from(args.live_days + 1) * 24),
+        retention: hours((shape.live_days + 1) * 24),
         retention_bytes: None,
         is_compacted: true,
     };
-    // Nothing accepted is dropped silently, so dead letters stay until somebody has looked at them.
-    let dead = TopicSpec { name: topics.dead, partitions: 1, retention: None, retention_bytes: None, is_compacted: false };
+    // Somebody has to have the time to look at them, but a flood of them must not take the room that events need.
+    let dead = TopicSpec {
+        name: topics.dead,
+        partitions: 1,
+        retention: hours(shape.dead_letter_days * 24).filter(|age| !age.is_zero()),
+        retention_bytes: Some(shape.dead_letter_mib * MIB),
+        is_compacted: false,
+    };
     for topic in [events, metrics, dead] {
         log.create_topic(&topic).await.with_context(|| format!("cannot create the topic {}", topic.name))?;
     }
     Ok(Arc::new(log))
+}
+
+/// The log's epoch. Half an import is refused before anything is taken, and so is an epoch that would make positions of
+/// this log be taken for those of the log that was imported from.
+async fn epoch(args: &ServeArgs, store: &Client, tables: &TableNames) -> anyhow::Result<u32> {
+    match args.log_epoch {
+        None => Ok(imported::least_epoch(store, tables).await?),
+        Some(epoch) => {
+            imported::check(store, tables, epoch).await?;
+            Ok(epoch)
+        }
+    }
 }
 
 /// Who may ask. Where keys are required by the address, there must be one: otherwise nobody could get in, and the
@@ -259,18 +337,36 @@ async fn authenticator(
 }
 
 impl ServeArgs {
-    fn gateway(&self) -> GatewayConfig {
+    /// MiB that dead letters may use; never so many that events have none.
+    fn dead_letter_mib(&self) -> anyhow::Result<u64> {
+        let mib = self.dead_letter_max_mib.unwrap_or(self.log_max_mib / DEAD_LETTER_SHARE);
+        ensure!(mib <= self.log_max_mib / 2, "DEAD_LETTER_MAX_MIB must be at most half of LOG_MAX_MIB, which is {}", self.log_max_mib);
+        Ok(mib)
+    }
+
+    fn log_shape(&self) -> anyhow::Result<LogShape> {
+        Ok(LogShape {
+            partitions: self.partitions,
+            retention_hours: self.log_retention_hours,
+            max_mib: self.log_max_mib,
+            live_days: u64::from(self.live_days),
+            dead_letter_days: self.dead_letter_days,
+            dead_letter_mib: self.dead_letter_mib()?,
+        })
+    }
+
+    fn gateway(&self, epoch: u32) -> GatewayConfig {
         GatewayConfig {
-            epoch: self.log_epoch,
+            epoch,
             event_retention_days: self.event_retention_days,
             price_table: self.price_table.clone(),
             ..GatewayConfig::default()
         }
     }
 
-    fn query(&self) -> QueryConfig {
+    fn query(&self, epoch: u32) -> QueryConfig {
         QueryConfig {
-            epoch: self.log_epoch,
+            epoch,
             live_days: self.live_days,
             indexed_message_types: self.indexed_message_types.clone(),
             dashboard_dir: self.dashboard_dir.clone(),
@@ -279,13 +375,27 @@ impl ServeArgs {
         }
     }
 
-    fn aggregator(&self) -> AggregatorConfig {
+    fn verification(&self) -> VerifyOptions {
+        let days = u64::from(self.event_retention_days);
+        VerifyOptions { retention: (days > 0).then(|| Duration::from_secs(days * 86_400)), ..VerifyOptions::default() }
+    }
+
+    fn rebuilding(&self) -> RebuildOptions {
+        RebuildOptions { retention: self.verification().retention, live_days: self.live_days, ..RebuildOptions::default() }
+    }
+
+    fn deleting(&self) -> DeleteOptions {
+        DeleteOptions { retention: self.verification().retention, live_days: self.live_days, ..DeleteOptions::default() }
+    }
+
+    fn aggregator(&self, epoch: u32) -> AggregatorConfig {
         AggregatorConfig {
-            epoch: self.log_epoch,
+            epoch,
             flush_cadence: self.flush,
             indexed_message_types: self.indexed_message_types.clone(),
             event_retention_days: self.event_retention_days,
             accept_loss: self.accept_loss,
+            dead_letter_limit: self.dead_letter_limit,
             drain_seconds: AGGREGATOR_DRAIN_SECONDS,
             memory_mib: AGGREGATOR_MEMORY_MIB,
             failpoints: self.failpoints.clone(),

@@ -3,7 +3,7 @@
 use crate::ledger::{Dice, Ledger, SentEvent};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Load {
     pub concurrency: usize,
     /// Per cent of the events that are sent twice (in the same batch, or again in another).
     pub twice_per_cent: u64,
+    /// How long a request may take before it is repeated, at the next gateway.
+    pub timeout: Duration,
     /// How long a batch is repeated before the load fails.
     pub patience: Duration,
 }
@@ -39,6 +41,23 @@ pub struct Progress {
     pub receipts: Mutex<Vec<String>>,
     /// Which of the plan's batches were answered.
     pub answered: Mutex<Vec<usize>>,
+    /// Requests that were answered with 503 or 429.
+    pub refused: AtomicU64,
+    /// What the last of them said.
+    pub last_refusal: Mutex<Option<Refusal>>,
+    /// Tells [`Load::send_until_over`] to come to an end.
+    pub is_over: AtomicBool,
+}
+
+/// A 503 or 429.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After` and `Content-Type`, as sent.
+    pub headers: [Option<String>; 2],
+    /// The body.
+    pub body: String,
 }
 
 /// Everything that a load will send.
@@ -56,6 +75,28 @@ impl Load {
         let plan = self.plan();
         self.post(plan.batches, progress).await?;
         Ok(plan.ledger)
+    }
+
+    /// Sends plan after plan, each of `events` events and none sooner than `every` after the one before, until
+    /// `progress.is_over` says so. Each also repeats some events of the plan before, which were acknowledged long ago.
+    pub async fn send_until_over(&self, every: Duration, progress: Arc<Progress>) -> anyhow::Result<Ledger> {
+        let mut ledger = Ledger::default();
+        let mut old = Vec::new();
+        for n in 0_u64.. {
+            let began = tokio::time::Instant::now();
+            let plan = Self { seed: self.seed.wrapping_add(n), run: format!("{}-{n}", self.run), ..self.clone() }.plan();
+            let mut batches = plan.batches;
+            batches.extend(Some(std::mem::take(&mut old)).filter(|batch| !batch.is_empty()));
+            old = plan.ledger.events().values().step_by(20).cloned().collect();
+            self.post(batches, Arc::clone(&progress)).await?;
+            plan.ledger.events().values().for_each(|event| ledger.accept(event.clone()));
+            if progress.is_over.load(Ordering::Acquire) {
+                break;
+            }
+            // Not synchronisation: the load's pace.
+            tokio::time::sleep_until(began + every).await;
+        }
+        Ok(ledger)
     }
 
     /// What [`Load::send`] would send now, for those who want to know it before all of it is sent.
@@ -87,7 +128,7 @@ impl Load {
 
     /// Posts a plan's batches until all are answered with 202.
     pub async fn post(&self, batches: Vec<Vec<SentEvent>>, progress: Arc<Progress>) -> anyhow::Result<()> {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(15)).build()?;
+        let client = reqwest::Client::builder().timeout(self.timeout).build()?;
         let next = Arc::new(AtomicU64::new(0));
         let batches = Arc::new(batches);
         let mut senders = tokio::task::JoinSet::new();
@@ -97,7 +138,7 @@ impl Load {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed) as usize;
                     let Some(batch) = batches.get(i) else { return Ok(()) };
-                    let receipt = load.insist(&client, i, batch).await?;
+                    let receipt = load.insist(&client, i, batch, &progress).await?;
                     progress.accepted.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     progress.receipts.lock().expect("no panic while held").push(receipt);
                     progress.answered.lock().expect("no panic while held").push(i);
@@ -112,7 +153,7 @@ impl Load {
     }
 
     /// Posts a batch until it is answered with 202.
-    async fn insist(&self, client: &reqwest::Client, i: usize, batch: &[SentEvent]) -> anyhow::Result<String> {
+    async fn insist(&self, client: &reqwest::Client, i: usize, batch: &[SentEvent], progress: &Progress) -> anyhow::Result<String> {
         let body = json!({"events": batch.iter().map(SentEvent::body).collect::<Vec<_>>()});
         let deadline = Instant::now() + self.patience;
         let mut turn = i;
@@ -121,10 +162,19 @@ impl Load {
             turn += 1;
             let why = match client.post(format!("{gateway}/api/v1/events")).json(&body).send().await {
                 Ok(answer) if answer.status() == 202 => {
-                    let body: Value = answer.json().await?;
-                    return Ok(body["receipt"].as_str().context("a 202 has a receipt")?.to_owned());
+                    // Killed in the midst of its answer: it counts as none.
+                    match answer.json::<Value>().await {
+                        Ok(body) => return Ok(body["receipt"].as_str().context("a 202 has a receipt")?.to_owned()),
+                        Err(e) => e.to_string(),
+                    }
                 }
-                Ok(answer) if answer.status().as_u16() == 503 || answer.status().as_u16() == 429 => format!("answered {}", answer.status()),
+                Ok(answer) if answer.status().as_u16() == 503 || answer.status().as_u16() == 429 => {
+                    let refusal = Refusal::of(answer).await;
+                    let why = format!("answered {} {}", refusal.status, refusal.body);
+                    progress.refused.fetch_add(1, Ordering::Relaxed);
+                    *progress.last_refusal.lock().expect("no panic while held") = Some(refusal);
+                    why
+                }
                 Ok(answer) => bail!("batch refused with {}: {}", answer.status(), answer.text().await.unwrap_or_default()),
                 Err(e) => e.to_string(),
             };
@@ -134,6 +184,14 @@ impl Load {
             // Not synchronisation: a client's pause before it tries again.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+impl Refusal {
+    async fn of(answer: reqwest::Response) -> Self {
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let headers = [header("retry-after"), header("content-type")];
+        Self { status: answer.status().as_u16(), headers, body: answer.text().await.unwrap_or_default() }
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub struct Faults {
 pub struct FaultProxy {
     address: std::net::SocketAddr,
     faults: Arc<Mutex<Faults>>,
+    late: Arc<AtomicUsize>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -47,14 +49,23 @@ impl FaultProxy {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let faults = Arc::new(Mutex::new(faults));
+        let late = Arc::<AtomicUsize>::default();
         let proxy = Proxy {
+            late: Arc::clone(&late),
             upstream: upstream.to_owned(),
             client: reqwest::Client::builder().build().context("an HTTP client")?,
             faults: Arc::clone(&faults),
             dice: Arc::new(Mutex::new(Dice(seed))),
         };
         let accepting = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                let stream = match listener.accept().await {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        crate::link::refused(&error).await;
+                        continue;
+                    }
+                };
                 let proxy = proxy.clone();
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
@@ -66,12 +77,22 @@ impl FaultProxy {
                 });
             }
         });
-        Ok(Self { address, faults, accepting })
+        Ok(Self { address, faults, late, accepting })
     }
 
     /// Where clients reach it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens: `host:port`.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Requests that were taken and are yet to be applied.
+    pub fn late(&self) -> usize {
+        self.late.load(Ordering::Acquire)
     }
 
     /// From now on these faults.
@@ -88,6 +109,7 @@ impl Drop for FaultProxy {
 
 #[derive(Clone)]
 struct Proxy {
+    late: Arc<AtomicUsize>,
     upstream: String,
     client: reqwest::Client,
     faults: Arc<Mutex<Faults>>,
@@ -112,6 +134,16 @@ impl Proxy {
         if hit(faults.failed) {
             return Ok(answer(500, &json!({"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "internal"})));
         }
+        if hit(faults.late) {
+            let (proxy, delay) = (self.clone(), faults.delay);
+            self.late.fetch_add(1, Ordering::AcqRel);
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                drop(proxy.forward(&head, body).await);
+                proxy.late.fetch_sub(1, Ordering::AcqRel);
+            });
+            return Err(io::Error::other("request late"));
+        }
         let is_write = !target.ends_with("GetItem") && !target.ends_with("Query");
         let is_hot = |text: &str| is_write && faults.throttled_key.as_ref().is_some_and(|k| text.contains(k.as_str()));
         if target.ends_with("BatchExecuteStatement") {
@@ -119,14 +151,6 @@ impl Proxy {
         }
         if hit(faults.throttled) || is_hot(&String::from_utf8_lossy(&body)) {
             return Ok(answer(400, &json!({"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "slow down"})));
-        }
-        if hit(faults.late) {
-            let (proxy, delay) = (self.clone(), faults.delay);
-            tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
-                drop(proxy.forward(&head, body).await);
-            });
-            return Err(io::Error::other("request late"));
         }
         let forwarded = self.forward(&head, body).await?;
         if hit(faults.lost_answers) {

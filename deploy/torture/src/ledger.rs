@@ -122,6 +122,11 @@ impl Ledger {
         self.events.insert((event.agent.clone(), event.timestamp, event.id.clone()), event);
     }
 
+    /// All that another ledger holds.
+    pub fn unite(&mut self, other: Self) {
+        self.events.extend(other.events);
+    }
+
     /// Every accepted event by identity.
     pub fn events(&self) -> &BTreeMap<(String, i64, String), SentEvent> {
         &self.events

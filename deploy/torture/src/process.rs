@@ -134,10 +134,16 @@ impl Drop for Process {
     }
 }
 
-/// Where cargo put a binary of this workspace: beside the test's own directory.
+/// Where a binary of this workspace is: in the folder that `TORTURE_BINARIES` names, else beside this program, or, for a test,
+/// one directory up, where cargo puts it. A path is left as it is.
 pub fn binary_path(name: &str) -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let path = test.parent().and_then(|deps| deps.parent()).context("a test lies in target/<profile>/deps")?.join(name);
-    ensure!(path.exists(), "{name} is not built: run `cargo build --workspace --bins` first (make test does)");
-    Ok(path)
+    if name.contains('/') {
+        return Ok(name.into());
+    }
+    if let Some(directory) = std::env::var_os("TORTURE_BINARIES") {
+        return Ok(PathBuf::from(directory).join(name));
+    }
+    let program = std::env::current_exe()?;
+    let found = program.ancestors().skip(1).take(2).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built: run `cargo build --workspace --bins` first (make test and make torture do)"))
 }

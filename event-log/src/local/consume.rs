@@ -138,7 +138,7 @@ impl Consumer {
             .collect();
         if !spans.is_empty() {
             rotate(&mut spans, &mut self.turn);
-            self.fetching = Some(Arc::clone(&self.connections).fetch(topic.id, spans).boxed());
+            self.fetching = Some(Arc::clone(&self.connections).fetch(Arc::clone(topic), spans).boxed());
         }
     }
 

@@ -4,7 +4,7 @@
 //! One table per partition, its row id the offset: appends go to the right end of a tree and fill its pages, trims
 //! free whole pages at the left end. A compacted topic has an index on the key besides.
 
-use super::record::COLUMNS;
+use super::record::{COLUMNS, NO_CHECKSUM, damaged};
 use super::topic::{Partition, Topic, Topics};
 use crate::{LogError, TopicSpec};
 use rusqlite::config::DbConfig;
@@ -16,7 +16,9 @@ use std::time::Duration;
 /// Marks the file as ours (`ATlg` in ASCII).
 const APPLICATION_ID: i32 = 0x4154_6c67;
 /// Raised when the tables change in a way that older code cannot read.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
+/// Had no checksums.
+const FORMAT_UNCHECKED: i32 = 1;
 const MAX_PARTITIONS: u32 = 1_024;
 
 const TABLES: &str = "
@@ -25,7 +27,8 @@ CREATE TABLE topics(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, retention_ms INTEGER, retention_bytes INTEGER, is_compacted INTEGER NOT NULL);
 CREATE TABLE partitions(
   topic INTEGER NOT NULL REFERENCES topics(id), partition INTEGER NOT NULL,
-  start INTEGER NOT NULL, next INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(topic, partition)) WITHOUT ROWID;
+  start INTEGER NOT NULL, next INTEGER NOT NULL, bytes INTEGER NOT NULL, unchecked_until INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(topic, partition)) WITHOUT ROWID;
 CREATE TABLE groups(topic INTEGER NOT NULL REFERENCES topics(id), name TEXT NOT NULL, PRIMARY KEY(topic, name)) WITHOUT ROWID;
 CREATE TABLE commits(
   topic INTEGER NOT NULL, name TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
@@ -71,13 +74,13 @@ pub(super) fn table(topic: i64, partition: u32) -> String {
 }
 
 impl PartitionLedger {
-    fn new(topic: &Topic, partition: u32, extent: Extent) -> Self {
+    fn new(topic: &Topic, partition: u32, extent: Extent, unchecked_until: u64) -> Self {
         let table = table(topic.id, partition);
         let sql = PartitionSql {
-            insert: format!("INSERT INTO {table}({COLUMNS}) VALUES(?1, ?2, ?3, ?4, ?5)"),
+            insert: format!("INSERT INTO {table}({COLUMNS}) VALUES(?1, ?2, ?3, ?4, ?5, ?6)"),
             supersede: topic.is_compacted.then(|| format!("DELETE FROM {table} WHERE key = ?1 AND offset < ?2")),
         };
-        Self { shared: Arc::new(Partition::new(extent.start, extent.end)), durable: extent, staged: extent, sql }
+        Self { shared: Arc::new(Partition::new(extent.start, extent.end, unchecked_until)), durable: extent, staged: extent, sql }
     }
 }
 
@@ -98,10 +101,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, LogError> {
         return Err(LogError::Broken(format!("{} is not a log", path.display())));
     }
     let format = found("user_version")?;
-    if format != FORMAT {
+    if !matches!(format, FORMAT | FORMAT_UNCHECKED) {
         return Err(LogError::Broken(format!("the log has format {format}, this version reads format {FORMAT}")));
     }
     durable(&connection).map_err(|error| broken(&error))?;
+    if format == FORMAT_UNCHECKED {
+        add_checksums(&connection).map_err(|error| broken(&error))?;
+    }
     Ok(connection)
 }
 
@@ -150,6 +156,24 @@ fn sync_directory(path: &Path) -> Result<(), LogError> {
         .map_err(|error| LogError::Broken(format!("cannot sync {}: {error}", directory.display())))
 }
 
+/// From here on rows have checksums; those that are there stay without, since a large log would take minutes.
+fn add_checksums(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(
+        "ALTER TABLE partitions ADD COLUMN unchecked_until INTEGER NOT NULL DEFAULT 0;
+         UPDATE partitions SET unchecked_until = next;",
+    )?;
+    let mut statement = transaction.prepare("SELECT topic, partition FROM partitions")?;
+    let partitions = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<Vec<(i64, u32)>>>()?;
+    drop(statement);
+    for (topic, partition) in partitions {
+        let table = table(topic, partition);
+        transaction.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT {NO_CHECKSUM}"))?;
+    }
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
+}
+
 pub(super) fn identity(connection: &Connection) -> Result<String, LogError> {
     connection.query_row("SELECT id FROM identity", [], |row| row.get(0)).map_err(|error| broken(&error))
 }
@@ -188,12 +212,18 @@ fn load_specs(connection: &Connection) -> rusqlite::Result<Vec<(i64, TopicSpec)>
 }
 
 fn load_partitions(connection: &Connection, topic: &Topic) -> rusqlite::Result<Vec<PartitionLedger>> {
-    let mut statement = connection.prepare("SELECT partition, start, next, bytes FROM partitions WHERE topic = ?1 ORDER BY partition")?;
+    let mut statement =
+        connection.prepare("SELECT partition, start, next, bytes, unchecked_until FROM partitions WHERE topic = ?1 ORDER BY partition")?;
     let rows = statement.query_map([topic.id], |row| {
         let extent = Extent { start: row.get(1)?, end: row.get(2)?, bytes: row.get(3)? };
-        Ok(PartitionLedger::new(topic, row.get(0)?, extent))
+        Ok((row.get(0)?, PartitionLedger::new(topic, row.get(0)?, extent, row.get(4)?)))
     })?;
-    rows.collect()
+    let ledgers = rows.collect::<rusqlite::Result<Vec<(u32, PartitionLedger)>>>()?;
+    // By their numbers they are found from here on; without any, whoever joins would wait for ever.
+    if ledgers.is_empty() || !(0..).zip(&ledgers).all(|(n, (partition, _)): (u32, _)| n == *partition) {
+        return Err(damaged(0, format!("a partition of topic {} is missing", topic.name)));
+    }
+    Ok(ledgers.into_iter().map(|(_, ledger)| ledger).collect())
 }
 
 fn load_groups(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
@@ -204,7 +234,11 @@ fn load_groups(connection: &Connection, topic: &Topic) -> rusqlite::Result<()> {
     let mut commits = connection.prepare("SELECT name, partition, next FROM commits WHERE topic = ?1")?;
     let mut rows = commits.query([topic.id])?;
     while let Some(row) = rows.next()? {
-        topic.set_committed(&row.get::<_, String>(0)?, row.get(1)?, row.get(2)?);
+        let partition = row.get(1)?;
+        if partition >= topic.partition_count() {
+            return Err(damaged(1, format!("topic {} has no partition {partition}, which a group committed", topic.name)));
+        }
+        topic.set_committed(&row.get::<_, String>(0)?, partition, row.get(2)?);
     }
     Ok(())
 }
@@ -268,7 +302,7 @@ pub(super) fn create_topic(
     }
     let ledger = &mut ledgers[index];
     let empty = Extent { start: 0, end: 0, bytes: 0 };
-    ledger.partitions.extend((first_new..spec.partitions).map(|partition| PartitionLedger::new(&topic, partition, empty)));
+    ledger.partitions.extend((first_new..spec.partitions).map(|partition| PartitionLedger::new(&topic, partition, empty, 0)));
     ledger.spec = TopicSpec { partitions: first_new.max(spec.partitions), ..spec.clone() };
     topic.set_partitions(ledger.partitions.iter().map(|partition| Arc::clone(&partition.shared)).collect());
     topics.insert(topic);
@@ -278,7 +312,8 @@ pub(super) fn create_topic(
 fn create_partition(connection: &Connection, topic: &Topic, partition: u32) -> rusqlite::Result<()> {
     let table = table(topic.id, partition);
     connection.execute_batch(&format!(
-        "CREATE TABLE {table}(offset INTEGER PRIMARY KEY, appended_at_ms INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL)"
+        "CREATE TABLE {table}(offset INTEGER PRIMARY KEY, appended_at_ms INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL,
+         checksum INTEGER NOT NULL)"
     ))?;
     if topic.is_compacted {
         connection.execute_batch(&format!("CREATE INDEX newest_{table} ON {table}(key)"))?;
@@ -309,6 +344,13 @@ pub(super) fn write_extent(connection: &Connection, topic: i64, partition: u32, 
         .prepare_cached("UPDATE partitions SET start = ?3, next = ?4, bytes = ?5 WHERE topic = ?1 AND partition = ?2")?
         .execute(params![topic, partition, extent.start, extent.end, extent.bytes])
         .map(drop)
+}
+
+/// A partition's start as of now.
+pub(super) fn start(connection: &Connection, topic: i64, partition: u32) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT start FROM partitions WHERE topic = ?1 AND partition = ?2")?
+        .query_row(params![topic, partition], |row| row.get(0))
 }
 
 pub(super) fn write_group(connection: &Connection, topic: i64, group: &str) -> rusqlite::Result<()> {

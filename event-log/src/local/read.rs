@@ -2,7 +2,7 @@
 //! belongs to no group.
 
 use super::failure::Failure;
-use super::record::{COLUMNS, from_row};
+use super::record::{COLUMNS, RowsOf, damaged, from_row};
 use super::topic::Topic;
 use super::{LocalLog, check_offset, database};
 use crate::{LogError, LogRecord, ReadFrom, Reader};
@@ -59,13 +59,13 @@ impl Connections {
     }
 
     /// The record at exactly that offset.
-    pub(super) async fn record_at(self: Arc<Self>, topic: i64, partition: u32, offset: u64) -> Result<Option<LogRecord>, LogError> {
-        let sql = format!("SELECT {COLUMNS} FROM {} WHERE offset = ?1", database::table(topic, partition));
-        self.run(move |connection| connection.prepare_cached(&sql)?.query_row([offset], |row| from_row(partition, row)).optional()).await
+    pub(super) async fn record_at(self: Arc<Self>, rows: RowsOf, offset: u64) -> Result<Option<LogRecord>, LogError> {
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE offset = ?1", database::table(rows.topic, rows.partition));
+        self.run(move |connection| connection.prepare_cached(&sql)?.query_row([offset], |row| from_row(rows, row)).optional()).await
     }
 
     /// The next records of these spans, in turn, up to a batch's bounds.
-    pub(super) async fn fetch(self: Arc<Self>, topic: i64, spans: Vec<Span>) -> Result<Fetched, LogError> {
+    pub(super) async fn fetch(self: Arc<Self>, topic: Arc<Topic>, spans: Vec<Span>) -> Result<Fetched, LogError> {
         self.run(move |connection| {
             let mut fetched = Fetched::default();
             let mut room = Room { records: MAX_BATCH_RECORDS, bytes: MAX_BATCH_BYTES };
@@ -73,7 +73,7 @@ impl Connections {
                 if room.records == 0 || room.bytes == 0 {
                     break;
                 }
-                fetch_span(connection, topic, span, &mut room, &mut fetched)?;
+                fetch_span(connection, &topic, span, &mut room, &mut fetched)?;
             }
             Ok(fetched)
         })
@@ -113,15 +113,22 @@ struct Room {
     bytes: usize,
 }
 
-fn fetch_span(connection: &Connection, topic: i64, span: Span, room: &mut Room, into: &mut Fetched) -> rusqlite::Result<()> {
-    let table = database::table(topic, span.partition);
+fn fetch_span(connection: &Connection, topic: &Topic, span: Span, room: &mut Room, into: &mut Fetched) -> rusqlite::Result<()> {
+    let rows_of = topic.rows_of(span.partition).map_err(|error| damaged(0, error.to_string()))?;
+    let table = database::table(topic.id, span.partition);
     let sql = format!("SELECT {COLUMNS} FROM {table} WHERE offset >= ?1 AND offset < ?2 ORDER BY offset");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![span.from, span.end])?;
     let mut progress = Progress { span, first: None, next: span.end };
+    let mut expected = None;
     while let Some(row) = rows.next()? {
-        let record = from_row(span.partition, row)?;
+        let record = from_row(rows_of, row)?;
         progress.first.get_or_insert(record.offset);
+        // Compaction leaves gaps; anything else takes from the beginning only.
+        if !topic.is_compacted && expected.is_some_and(|expected| expected != record.offset) {
+            return Err(missing(&table, record.offset));
+        }
+        expected = Some(record.offset + 1);
         let next = record.offset + 1;
         room.records -= 1;
         room.bytes = room.bytes.saturating_sub(record.weight());
@@ -131,8 +138,23 @@ fn fetch_span(connection: &Connection, topic: i64, span: Span, room: &mut Room, 
             break;
         }
     }
+    drop(rows);
+    if !topic.is_compacted {
+        let begins = progress.first.unwrap_or(span.end);
+        if expected.unwrap_or(span.end) != progress.next {
+            return Err(missing(&table, progress.next));
+        }
+        // The start only grows: what lay before the first record and was not trimmed by now is lost.
+        if begins != span.from && database::start(connection, topic.id, span.partition)? < begins {
+            return Err(missing(&table, begins));
+        }
+    }
     into.progress.push(progress);
     Ok(())
+}
+
+fn missing(table: &str, offset: u64) -> rusqlite::Error {
+    damaged(0, format!("{table} has lost records before offset {offset}"))
 }
 
 fn read_error(error: &rusqlite::Error) -> LogError {
@@ -220,7 +242,7 @@ impl TopicReader {
             if self.fetching.is_none() {
                 let spans = self.spans();
                 if !spans.is_empty() {
-                    self.fetching = Some(Arc::clone(&self.connections).fetch(self.topic.id, spans).boxed());
+                    self.fetching = Some(Arc::clone(&self.connections).fetch(Arc::clone(&self.topic), spans).boxed());
                 }
             }
             let Some(fetching) = &mut self.fetching else {

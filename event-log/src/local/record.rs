@@ -1,11 +1,12 @@
-//! A record's bytes in its row, and the partition that its key belongs to. Owns these two forms; they never change.
+//! A record's bytes in its row, the checksum over them, and the partition that its key belongs to. Owns these forms; they
+//! never change.
 
 use crate::{LogRecord, Record};
 use bytes::Bytes;
 use rusqlite::Row;
 
 /// Columns of a record's row, in the order in which [`from_row`] reads them.
-pub(super) const COLUMNS: &str = "offset, appended_at_ms, key, headers, value";
+pub(super) const COLUMNS: &str = "offset, appended_at_ms, key, headers, value, checksum";
 
 /// Bytes that a record takes in the file besides its key, headers and value.
 const ROW_OVERHEAD: usize = 32;
@@ -47,18 +48,71 @@ fn take_part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(part)
 }
 
-/// The record of a row of [`COLUMNS`].
-pub(super) fn from_row(partition: u32, row: &Row<'_>) -> rusqlite::Result<LogRecord> {
-    let headers = read_headers(row.get_ref(3)?.as_blob()?)
-        .ok_or_else(|| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, "broken headers".into()))?;
-    Ok(LogRecord {
-        partition,
+/// What stands in place of a checksum in rows that were written before there were any.
+pub(super) const NO_CHECKSUM: i64 = -1;
+
+/// Where a row is, and which rows of that place may have [`NO_CHECKSUM`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RowsOf {
+    pub(super) topic: i64,
+    pub(super) partition: u32,
+    /// Rows from this offset on have a checksum.
+    pub(super) unchecked_until: u64,
+}
+
+/// A row's bytes as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) offset: u64,
+    pub(super) appended_at_ms: i64,
+    pub(super) key: &'a [u8],
+    pub(super) headers: &'a [u8],
+    pub(super) value: &'a [u8],
+}
+
+/// CRC-32 (as in gzip) over the row's place and everything in it: SQLite notices damage to its trees, but not to what they
+/// hold, and a changed byte would be counted.
+pub(super) fn checksum(topic: i64, partition: u32, row: Stored<'_>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&topic.to_le_bytes());
+    hasher.update(&partition.to_le_bytes());
+    hasher.update(&row.offset.to_le_bytes());
+    hasher.update(&row.appended_at_ms.to_le_bytes());
+    for part in [row.key, row.headers, row.value] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
+}
+
+/// The record of a row of [`COLUMNS`]; an error where it is not as it was written.
+pub(super) fn from_row(rows: RowsOf, row: &Row<'_>) -> rusqlite::Result<LogRecord> {
+    let stored = Stored {
         offset: row.get(0)?,
         appended_at_ms: row.get(1)?,
-        key: Bytes::copy_from_slice(row.get_ref(2)?.as_blob()?),
-        value: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
+        key: row.get_ref(2)?.as_blob()?,
+        headers: row.get_ref(3)?.as_blob()?,
+        value: row.get_ref(4)?.as_blob()?,
+    };
+    let (found, offset) = (row.get::<_, i64>(5)?, stored.offset);
+    let is_unchecked = found == NO_CHECKSUM && offset < rows.unchecked_until;
+    if !is_unchecked && found != i64::from(checksum(rows.topic, rows.partition, stored)) {
+        return Err(damaged(5, format!("record {offset} of partition {} is not as it was written", rows.partition)));
+    }
+    let headers = read_headers(stored.headers).ok_or_else(|| damaged(3, format!("record {offset} has broken headers")))?;
+    Ok(LogRecord {
+        partition: rows.partition,
+        offset,
+        appended_at_ms: stored.appended_at_ms,
+        key: Bytes::copy_from_slice(stored.key),
+        value: Bytes::copy_from_slice(stored.value),
         headers,
     })
+}
+
+/// What SQLite cannot know.
+pub(super) fn damaged(column: usize, what: String) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, what.into())
 }
 
 /// The partition of a key, as Kafka's default partitioner places it (`Utils.toPositive(Utils.murmur2(key)) % partitions`

@@ -1,7 +1,7 @@
 //! What all parts of the local log know of a topic, in memory: its partitions' bounds and its groups' committed offsets.
 //! Only the writer changes it, after its transaction is durable; everyone else reads.
 
-use super::record::partition_of;
+use super::record::{RowsOf, partition_of};
 use crate::{Bounds, LogError};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +64,11 @@ impl Topic {
     pub(super) fn partition(&self, partition: u32) -> Result<Arc<Partition>, LogError> {
         let partitions = self.partitions();
         partitions.get(partition as usize).map(Arc::clone).ok_or_else(|| LogError::UnknownTopic(format!("{}/{partition}", self.name)))
+    }
+
+    /// Where a partition's rows are.
+    pub(super) fn rows_of(&self, partition: u32) -> Result<RowsOf, LogError> {
+        Ok(RowsOf { topic: self.id, partition, unchecked_until: self.partition(partition)?.unchecked_until })
     }
 
     /// Where a key's records go.
@@ -129,11 +134,13 @@ impl Topic {
 pub(super) struct Partition {
     start: AtomicU64,
     end: AtomicU64,
+    /// Records from here on have a checksum.
+    pub(super) unchecked_until: u64,
 }
 
 impl Partition {
-    pub(super) fn new(start: u64, end: u64) -> Self {
-        Self { start: AtomicU64::new(start), end: AtomicU64::new(end) }
+    pub(super) fn new(start: u64, end: u64, unchecked_until: u64) -> Self {
+        Self { start: AtomicU64::new(start), end: AtomicU64::new(end), unchecked_until }
     }
 
     pub(super) fn bounds(&self) -> Bounds {

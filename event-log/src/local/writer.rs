@@ -6,7 +6,7 @@ use super::batch::{Append, Batch, Command, Commit, tell};
 use super::database::{self, CreateError, TopicLedger, is_full};
 use super::failure::Failure;
 use super::intake::Intake;
-use super::record::{stored_bytes, write_headers};
+use super::record::{Stored, checksum, stored_bytes, write_headers};
 use super::topic::Topics;
 use super::trim::Sweep;
 use crate::{AppendError, LogError, TopicSpec};
@@ -249,15 +249,18 @@ impl Writer {
                 continue;
             }
             used += bytes;
-            let partition = &mut self.ledgers[*topic].partitions[*partition as usize];
+            let (id, number) = (self.ledgers[*topic].shared.id, *partition);
+            let partition = &mut self.ledgers[*topic].partitions[number as usize];
             let offset = partition.staged.end;
             write_headers(&record.headers, &mut self.headers);
+            let row = Stored { offset, appended_at_ms: now, key: &record.key, headers: &self.headers, value: &record.value };
             self.connection.prepare_cached(&partition.sql.insert)?.execute(params![
                 offset,
                 now,
                 &record.key[..],
                 &self.headers[..],
-                &record.value[..]
+                &record.value[..],
+                checksum(id, number, row)
             ])?;
             match &partition.sql.supersede {
                 Some(supersede) => drop(self.connection.prepare_cached(supersede)?.execute(params![&record.key[..], offset])?),

@@ -360,7 +360,12 @@ async fn with_three_brokers_a_record_is_on_two_or_not_acknowledged() {
     // A dead broker is noticed sooner than by default.
     let settings = [("broker.session.timeout.ms", "4000"), ("broker.heartbeat.interval.ms", "500")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let kafka = engines::kafka::Kafka::start_with(&engines::kafka::KafkaOptions { brokers: 3, settings }).expect("kafka");
+    let kafka = engines::kafka::Kafka::start_with(&engines::kafka::KafkaOptions {
+        brokers: 3,
+        settings,
+        ..engines::kafka::KafkaOptions::default()
+    })
+    .expect("kafka");
     let mut config = quick(&kafka.bootstrap());
     config.delivery_timeout_ms = 20_000;
     let log = KafkaLog::new(config).expect("log");

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 const EVENT: &str = r#"{"agent_id":"a","message_type":"error"}"#;
 
-async fn create_control_table(store: &Client, tables: &TableNames) {
+pub(crate) async fn create_control_table(store: &Client, tables: &TableNames) {
     let mut request = store.create_table().table_name(&tables.control).billing_mode(BillingMode::PayPerRequest);
     for (name, key_type) in [(KIND, KeyType::Hash), (ID, KeyType::Range)] {
         let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();

@@ -7,5 +7,6 @@ mod hostile;
 mod keys;
 mod measures;
 mod outage;
+mod redrive;
 mod registry;
 mod server;

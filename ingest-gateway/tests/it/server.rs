@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const TOPIC: &str = "agent-events";
+pub(crate) const TOPIC_DEAD: &str = "agent-events-dead";
 /// Nothing in these tests takes that long unless it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -28,12 +29,14 @@ pub(crate) struct Server {
     _directory: tempfile::TempDir,
 }
 
-/// A local log with the events topic, in a directory of its own.
+/// A local log with the topics of events and dead letters, in a directory of its own.
 async fn open_log() -> (Arc<dyn Log>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let log: Arc<dyn Log> = Arc::new(LocalLog::open(directory.path().join("log.sqlite3"), LocalOptions::default()).unwrap());
-    let topic = TopicSpec { name: TOPIC.into(), partitions: 4, retention: None, retention_bytes: None, is_compacted: false };
-    log.create_topic(&topic).await.unwrap();
+    for (name, partitions) in [(TOPIC, 4), (TOPIC_DEAD, 1)] {
+        let topic = TopicSpec { name: name.into(), partitions, retention: None, retention_bytes: None, is_compacted: false };
+        log.create_topic(&topic).await.unwrap();
+    }
     (log, directory)
 }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where the next page goes on.
-#[derive(Serialize, Deserialize)]
-pub(super) enum After {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum After {
     /// Behind this row of the live table.
     Live(RankAfter),
     /// Behind this agent, among those that the live table does not hold.

@@ -45,14 +45,17 @@ pub(crate) async fn round(table: &LiveTable, store: &Store) {
         // The walk begins anew behind the last row.
         let Some((agent, day)) = rows.into_iter().next().filter(|_| at > before) else { return };
         let key = MetricKey { subject: Subject::Agent(Arc::clone(&agent)), period: Period::Day(day) };
+        let read_from = store.metrics_table().ok();
         match store.rollup(&key).await {
-            Ok(Some(rollup)) => {
+            // A row that is only compared in the next round is better than one of which it is not known which table it is from.
+            Ok(Some(rollup)) if read_from.is_some() && read_from == store.metrics_table().ok() => {
                 backoff.reset();
-                if table.apply(&[AgentTotals::of(&agent, day, &rollup, now_micros())]) > 0 {
+                let generation = read_from.map_or(0, |table| table.generation);
+                if table.apply(&[AgentTotals::of(&agent, day, &rollup, generation, now_micros())]) > 0 {
                     metrics::counter!("live_table_corrections_total").increment(1);
                 }
             }
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) => {
                 tracing::debug!(%error, "the live table cannot be compared with the store; trying again");
                 at = before;

@@ -302,10 +302,10 @@ mod tests {
         rows.keep_days(10, 12);
         for i in 0..2_000i64 {
             let agent_id = format!("a-{i:04}");
-            rows.apply(&AgentTotals { agent_id, day: 11, version: 1, calls: (i * 7_919) % 2_000, ..AgentTotals::default() });
+            rows.apply(&AgentTotals { agent_id, day: 11, version: 1, calls: (i * 7_919) % 2_000 + 1, ..AgentTotals::default() });
         }
         let page = rank(&rows, &RankQuery { limit: 5, ..query(Column::Calls, true) });
-        assert_eq!(page.rows.iter().map(|r| r.totals.calls).collect::<Vec<_>>(), [1_999, 1_998, 1_997, 1_996, 1_995]);
+        assert_eq!(page.rows.iter().map(|r| r.totals.calls).collect::<Vec<_>>(), [2_000, 1_999, 1_998, 1_997, 1_996]);
         assert_eq!(page.total, 2_000);
     }
 

@@ -54,6 +54,8 @@ struct Day {
     rows: Vec<Row>,
     /// Agent's number → index of its row.
     by_agent: Vec<u32>,
+    /// Rows without events: all that the agent had was deleted.
+    emptied: usize,
     fleet: Counters,
     fleet_last_at: i64,
     fleet_flushed_at: i64,
@@ -120,11 +122,17 @@ impl Rows {
                     return false;
                 }
                 day.fleet.subtract(&old.counters);
+                day.emptied -= usize::from(old.counters.calls == 0);
+                let is_lower = old.counters.latency_max_us > row.counters.latency_max_us || old.last_ms > row.last_ms;
                 *old = row;
+                if is_lower {
+                    day.lower_maxima(totals.day);
+                }
                 index
             }
             None => day.push(row),
         };
+        day.emptied += usize::from(row.counters.calls == 0);
         day.fleet.add(&row.counters);
         day.fleet.latency_max_us = day.fleet.latency_max_us.max(totals.latency_max_us);
         day.fleet_last_at = day.fleet_last_at.max(totals.last_at);
@@ -183,7 +191,7 @@ impl Rows {
         let mut totals = AgentTotals { agent_id: "*".into(), day, ..AgentTotals::default() };
         if let Some(d) = self.days.get(&day) {
             d.fleet.write_to(&mut totals);
-            totals.version = d.rows.len() as i64;
+            totals.version = (d.rows.len() - d.emptied) as i64;
             totals.last_at = d.fleet_last_at;
             totals.flushed_at = d.fleet_flushed_at;
         }
@@ -253,9 +261,9 @@ impl Rows {
         (0..self.agents.len() as u32).filter(is_active).count()
     }
 
-    /// Ids of every agent of the days held.
-    pub(super) fn agents(&self) -> &[Arc<str>] {
-        &self.agents
+    /// Ids of every agent with events on the days held.
+    pub(super) fn agents(&self) -> impl Iterator<Item = &Arc<str>> {
+        (0..).zip(&self.agents).filter(|(number, _)| self.last_at_of(*number).is_some()).map(|(_, id)| id)
     }
 
     /// Number of rows.
@@ -342,8 +350,8 @@ impl Rows {
     }
 
     fn last_at_of(&self, number: u32) -> Option<i64> {
-        let rows = self.days.iter().rev().filter_map(|(day, d)| d.index_of(number).map(|i| (*day, d.rows[i as usize].last_ms)));
-        rows.map(|(day, ms)| i64::from(day) * DAY_US + i64::from(ms) * 1_000).next()
+        let rows = self.days.iter().rev().filter_map(|(day, d)| d.index_of(number).map(|i| (*day, &d.rows[i as usize])));
+        rows.filter(|(_, row)| row.counters.calls > 0).map(|(day, row)| i64::from(day) * DAY_US + i64::from(row.last_ms) * 1_000).next()
     }
 
     fn id_of(&self, day: i32, index: u32) -> &Arc<str> {
@@ -372,6 +380,13 @@ impl Rows {
 impl Day {
     fn index_of(&self, agent: u32) -> Option<u32> {
         self.by_agent.get(agent as usize).copied().filter(|i| *i != NONE)
+    }
+
+    /// What the rows come to, after one of them came to less.
+    fn lower_maxima(&mut self, day: i32) {
+        self.fleet.latency_max_us = self.rows.iter().map(|row| row.counters.latency_max_us).max().unwrap_or(0);
+        let last_ms = self.rows.iter().filter(|row| row.counters.calls > 0).map(|row| row.last_ms).max();
+        self.fleet_last_at = last_ms.map_or(0, |ms| i64::from(day) * DAY_US + i64::from(ms) * 1_000);
     }
 
     fn push(&mut self, row: Row) -> u32 {
@@ -553,9 +568,28 @@ mod tests {
         assert_eq!(rows.get("a", 10), None);
         assert_eq!(rows.get("b", 12), Some(totals("b", 12, 1, 7)));
         assert_eq!(rows.last_at("a"), Some(12 * DAY_US + 5_000_000));
-        assert_eq!(rows.agents().iter().map(|id| &**id).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(rows.agents().map(|id| &**id).collect::<Vec<_>>(), ["a", "b"]);
         assert!(rows.apply(&totals("a", 12, 2, 9)));
         assert_eq!(rows.fleet(12).calls, 16);
+    }
+
+    #[test]
+    fn an_agent_whose_events_are_all_deleted_is_not_there() {
+        let mut rows = rows(10, 12);
+        let with = |agent: &str, version: i64, calls: i64, ms: i64| AgentTotals {
+            latency_max_us: ms * 1_000,
+            last_at: if calls == 0 { 0 } else { 11 * DAY_US + ms * 1_000 },
+            ..totals(agent, 11, version, calls)
+        };
+        rows.apply(&with("a", 1, 5, 70));
+        rows.apply(&with("b", 1, 2, 30));
+        assert!(rows.apply(&with("a", 2, 0, 0)));
+        let fleet = rows.fleet(11);
+        assert_eq!((fleet.calls, fleet.version, fleet.latency_max_us, fleet.last_at), (2, 1, 30_000, 11 * DAY_US + 30_000));
+        assert_eq!(rows.agents().map(|id| &**id).collect::<Vec<_>>(), ["b"]);
+        assert_eq!((rows.over("a", (10, 12)), rows.last_at("a"), rows.active_on(10..=12)), (None, None, 1));
+        rows.apply(&with("a", 3, 1, 10));
+        assert_eq!((rows.fleet(11).version, rows.last_at("a")), (2, Some(11 * DAY_US + 10_000)));
     }
 
     #[test]

@@ -146,13 +146,14 @@ impl Store {
 
     /// The days of a range on which any agent's events of a type were counted.
     pub(crate) async fn days_with(&self, message_type: MessageType, days: RangeInclusive<i32>) -> Result<BTreeSet<i32>, StoreError> {
+        let table = self.metrics_table()?.name;
         let fleets = (0..self.inner.shards.fleet_partitions().await).map(|partition| {
             let key = |day: i32| MetricKey { subject: Subject::Fleet(partition), period: Period::Day(day) };
             let request = self
                 .inner
                 .client
                 .query()
-                .table_name(&self.inner.tables.metrics)
+                .table_name(&table)
                 .key_condition_expression("#p = :p AND #d BETWEEN :a AND :b")
                 // A counter that was never added to is not there.
                 .filter_expression("attribute_exists(#t)")
@@ -330,7 +331,7 @@ impl EventFilter {
 
 impl EventRange {
     /// Lowest and highest sort key, both inclusive; `None` where nothing can lie between.
-    fn sort_keys(&self) -> Option<(String, String)> {
+    pub(crate) fn sort_keys(&self) -> Option<(String, String)> {
         let low = format_micros(self.from);
         // `~` sorts behind every character of an event id.
         let end = format!("{}#~", format_micros(self.to));

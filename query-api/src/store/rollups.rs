@@ -71,7 +71,7 @@ impl Sums {
 impl Store {
     /// One rollup.
     pub async fn rollup(&self, key: &MetricKey) -> Result<Option<Rollup>, StoreError> {
-        let request = self.inner.client.get_item().table_name(&self.inner.tables.metrics).set_key(Some(key.key())).consistent_read(true);
+        let request = self.inner.client.get_item().table_name(self.metrics_table()?.name).set_key(Some(key.key())).consistent_read(true);
         let answer = self.tried("GetItem", || request.clone().send()).await?;
         Ok(answer.item.as_ref().map(Rollup::from_item))
     }
@@ -111,11 +111,24 @@ impl Store {
         Ok(sums)
     }
 
+    /// What became of the log's records, by day of their append; a day without any is missing.
+    pub(crate) async fn records(&self, days: RangeInclusive<i32>) -> Result<BTreeMap<i32, Rollup>, StoreError> {
+        let subjects = (0..self.inner.shards.fleet_partitions().await).map(Subject::Log).collect();
+        let mut by_day: BTreeMap<i32, Rollup> = BTreeMap::new();
+        let mut items = std::pin::pin!(self.metric_items(subjects, Period::Day(*days.start()), Period::Day(*days.end()))?);
+        while let Some(item) = items.try_next().await? {
+            if let Some(day) = text(&item, DATE).and_then(schemas::time::parse_day) {
+                by_day.entry(day).or_default().add(&Rollup::from_item(&item));
+            }
+        }
+        Ok(by_day)
+    }
+
     /// The users of these days, by day; a day without an item is missing.
     pub(crate) async fn users(&self, selection: &Selection, days: RangeInclusive<i32>) -> Result<BTreeMap<i32, UserSet>, StoreError> {
         let (first, last) = (Period::Users(*days.start()), Period::Users(*days.end()));
         let mut sets: BTreeMap<i32, UserSet> = BTreeMap::new();
-        let mut items = std::pin::pin!(self.metric_items(selection, first, last).await);
+        let mut items = std::pin::pin!(self.metric_items(self.subjects(selection).await, first, last)?);
         while let Some(item) = items.try_next().await? {
             let Some(day) = text(&item, DATE).and_then(schemas::time::parse_day) else { continue };
             let Some(set) = item.get(USER_SET).and_then(|v| v.as_b().ok()).and_then(|b| UserSet::from_bytes(b.as_ref())) else { continue };
@@ -132,7 +145,7 @@ impl Store {
         number_of: impl Fn(&str) -> Option<i32>,
     ) -> Result<Sums, StoreError> {
         let mut sums = Sums::default();
-        let mut items = std::pin::pin!(self.metric_items(selection, first, last).await);
+        let mut items = std::pin::pin!(self.metric_items(self.subjects(selection).await, first, last)?);
         while let Some(item) = items.try_next().await? {
             if let Some(number) = text(&item, DATE).and_then(&number_of) {
                 sums.add(number, text(&item, AGENT_ID).unwrap_or_default(), &Rollup::from_item(&item));
@@ -141,25 +154,29 @@ impl Store {
         Ok(sums)
     }
 
-    /// All items of a selection between two periods of the same kind, in no order.
-    async fn metric_items(
-        &self,
-        selection: &Selection,
-        first: Period,
-        last: Period,
-    ) -> impl futures::Stream<Item = Result<Item, StoreError>> + use<> {
-        let subjects: Vec<Subject> = match selection {
+    async fn subjects(&self, selection: &Selection) -> Vec<Subject> {
+        match selection {
             Selection::Fleet => (0..self.inner.shards.fleet_partitions().await).map(Subject::Fleet).collect(),
             Selection::Agents(agents) => agents.iter().map(|a| Subject::Agent(a.as_str().into())).collect(),
-        };
+        }
+    }
+
+    /// All items of some subjects between two periods of the same kind, in no order.
+    fn metric_items(
+        &self,
+        subjects: Vec<Subject>,
+        first: Period,
+        last: Period,
+    ) -> Result<impl futures::Stream<Item = Result<Item, StoreError>> + use<>, StoreError> {
         let store = self.clone();
+        let table = self.metrics_table()?.name;
         let ranges = subjects.into_iter().map(move |subject| {
             let key = |period| MetricKey { subject: subject.clone(), period };
             let request = store
                 .inner
                 .client
                 .query()
-                .table_name(&store.inner.tables.metrics)
+                .table_name(&table)
                 .key_condition_expression("#p = :p AND #d BETWEEN :a AND :b")
                 .expression_attribute_names("#p", AGENT_ID)
                 .expression_attribute_names("#d", DATE)
@@ -169,7 +186,7 @@ impl Store {
                 .consistent_read(true);
             Box::pin(store.clone().pages(request))
         });
-        stream::iter(ranges).flatten_unordered(WIDTH).map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten()
+        Ok(stream::iter(ranges).flatten_unordered(WIDTH).map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten())
     }
 }
 

@@ -10,18 +10,18 @@ const LONGEST: usize = 16 * 1_024;
 
 /// A place in the change notices and, where events are followed, in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Which live table numbers the changes.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// The last change told.
-    pub(super) seq: u64,
+    pub(crate) seq: u64,
     /// Epoch of the log and the next offset of each partition.
-    pub(super) events: Option<(u32, Vec<u64>)>,
+    pub(crate) events: Option<(u32, Vec<u64>)>,
 }
 
 /// The text is no id of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoPlace;
+pub(crate) struct NoPlace;
 
 /// `<generation>-<change>`, and with events `-<epoch>-<offset>.<offset>…` by partition; numbers to the base 36.
 impl fmt::Display for Place {

@@ -6,3 +6,4 @@
 mod bytes;
 mod compatibility;
 mod examples;
+mod exports;

@@ -177,6 +177,10 @@ async fn only_configured_origins_get_cors() {
     assert!(!bad.headers().contains_key("access-control-allow-origin"));
     let error = Client::new().get(server.url("/down")).header("origin", "https://pages.example.com").send().await.expect("an answer");
     assert_eq!(error.headers()["access-control-allow-origin"], "https://pages.example.com");
+    let exposed = error.headers()["access-control-expose-headers"].to_str().expect("text").to_ascii_lowercase();
+    for name in ["date", "etag", "retry-after", "x-request-id"] {
+        assert!(exposed.split(',').any(|each| each.trim() == name), "{name} in {exposed}");
+    }
     problem(error, 503).await;
 }
 

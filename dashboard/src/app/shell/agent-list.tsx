@@ -7,7 +7,7 @@ import { agentsQuery } from "@/api/queries.ts";
 import { StatusDot } from "@/components/status.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { usePopoverClose } from "@/components/ui/popover.tsx";
-import { useChangeSearch, useCommon } from "@/lib/common.ts";
+import { useChangeSearch, useCommonNow } from "@/lib/common.ts";
 import { MOST_AGENTS } from "@/lib/search.ts";
 
 const ITEM = "flex cursor-pointer items-center gap-2 rounded px-2 py-1.5 data-[selected=true]:bg-muted";
@@ -15,7 +15,7 @@ const ITEM = "flex cursor-pointer items-center gap-2 rounded px-2 py-1.5 data-[s
 /** Search over all agents; the server searches, so it makes no difference how many there are. */
 export default function AgentList() {
   const close = usePopoverClose();
-  const { agents: chosen } = useCommon();
+  const { agents: chosen } = useCommonNow();
   const { agentId } = useParams({ strict: false });
   const agents = agentId ? [agentId] : chosen;
   const change = useChangeSearch();

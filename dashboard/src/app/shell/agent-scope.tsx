@@ -5,13 +5,13 @@ import { PanelBoundary } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Popover } from "@/components/ui/popover.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
-import { useCommon } from "@/lib/common.ts";
+import { useCommonNow } from "@/lib/common.ts";
 
 const AgentList = lazy(() => import("./agent-list.tsx"));
 
 /** Which agents the page is about. */
 export function AgentScope() {
-  const { agents: chosen } = useCommon();
+  const { agents: chosen } = useCommonNow();
   // A page about one agent is about that one, whatever the others are.
   const { agentId } = useParams({ strict: false });
   const agents = agentId ? [agentId] : chosen;

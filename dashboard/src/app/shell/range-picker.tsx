@@ -4,7 +4,7 @@ import { PanelBoundary } from "@/components/panel.tsx";
 import { Button } from "@/components/ui/button.tsx";
 import { Popover, usePopoverClose } from "@/components/ui/popover.tsx";
 import { Skeleton } from "@/components/ui/skeleton.tsx";
-import { useChangeSearch, useCommon } from "@/lib/common.ts";
+import { useChangeSearch, useCommonNow } from "@/lib/common.ts";
 import { formatTime, type Zone } from "@/lib/format.ts";
 import { DAY, PRESET_LABELS, PRESETS, type Range } from "@/lib/range.ts";
 import { rangeSearch } from "@/lib/search.ts";
@@ -13,7 +13,7 @@ const DayRange = lazy(() => import("./day-range.tsx"));
 
 /** From when to when, in which zone, compared with the range before or not. */
 export function RangePicker() {
-  const { range, zone } = useCommon();
+  const { range, zone } = useCommonNow();
   const text = rangeText(range, zone);
   const trigger = (
     <Button aria-label={`Time range: ${text}`}>
@@ -30,7 +30,7 @@ export function RangePicker() {
 }
 
 function Choices() {
-  const { range, zone, isCompared } = useCommon();
+  const { range, zone, isCompared } = useCommonNow();
   const change = useChangeSearch();
   const close = usePopoverClose();
   const choose = (next: Range) => {

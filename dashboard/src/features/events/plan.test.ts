@@ -55,6 +55,16 @@ test("a part of a name is asked for as the agents that have it; the stream is lo
   expect(plan("agent:nobody")).toMatchObject({ sources: [], stream: {}, local: [] });
 });
 
+test("what the stream may have left out is looked for among all agents where new ones may fit", () => {
+  const streamed = (filter: string, scope: string[] = []) => {
+    return planOf(parseFilter(filter).terms, scope, new Map(Object.entries(KNOWN))).streamedSources;
+  };
+  expect(streamed("agent:support type:error type:feedback")).toEqual([{ message_type: "error" }, { message_type: "feedback" }]);
+  expect(streamed("agent:nobody ms>5")).toEqual([{ min_response_time_ms: 5 }]);
+  expect(streamed("agent:support-bot type:error")).toEqual([{ agent_id: "support-bot", message_type: "error" }]);
+  expect(streamed("agent:sup", ["support-bot", "sales"])).toEqual([{ agent_id: "support-bot" }]);
+});
+
 test("within the agents of the page a part of a name is exact for both", () => {
   expect(plan("agent:sup", ["support-bot", "sales"])).toMatchObject({
     sources: [{ agent_id: "support-bot" }],

@@ -20,6 +20,8 @@ export interface AgentMatch {
 export interface Plan {
   /** Empty where no known agent can have such events. */
   sources: HistorySource[];
+  /** The same of agents that come later too: where to look for what the stream may have left out. */
+  streamedSources: HistorySource[];
   /** Parameters of the stream; null where it could bring nothing. */
   stream: Record<string, string> | null;
   /** Terms that the server cannot answer from the history: only what was loaded is searched. */
@@ -44,16 +46,22 @@ export function planOf(terms: readonly Term[], scope: readonly string[], agentMa
   const leaveToBrowser = (field: TextField) => {
     for (const term of terms) if (term.kind === "is" && term.field === field) local.add(term);
   };
-  const least = leastMs(terms);
-  let sources: HistorySource[] = [least === undefined ? {} : { min_response_time_ms: least }];
-  /** Asks for each of the values; where these would be too many questions, the browser looks instead. */
-  const multiply = (field: TextField, name: keyof HistorySource, values: readonly string[] | null) => {
-    if (values === null || sources.length * values.length > MOST_SOURCES) leaveToBrowser(field);
-    else sources = sources.flatMap((source) => values.map((value) => ({ ...source, [name]: value as EventType })));
-  };
-
   const parts = wanted("agent");
   const agents = agentsOf(parts, scope, agentMatches);
+  const least = leastMs(terms);
+  let sources: HistorySource[] = [least === undefined ? {} : { min_response_time_ms: least }];
+  let streamedSources = sources;
+  /** Asks for each of the values; where these would be too many questions, the browser looks instead. */
+  const multiply = (field: TextField, name: keyof HistorySource, values: readonly string[] | null) => {
+    const isTooMany = (asked: HistorySource[]) => values === null || asked.length * values.length > MOST_SOURCES;
+    const eachOf = (asked: HistorySource[]) =>
+      asked.flatMap((source) => (values ?? []).map((value) => ({ ...source, [name]: value as EventType })));
+    if (isTooMany(sources)) leaveToBrowser(field);
+    else sources = eachOf(sources);
+    const isStreamed = field !== "agent" || agents.isFixed;
+    if (isStreamed && !isTooMany(streamedSources)) streamedSources = eachOf(streamedSources);
+  };
+
   if (parts.length > 0 || scope.length > 0) multiply("agent", "agent_id", agents.ids);
   const types = wanted("type");
   if (types.length > 0) multiply("type", "message_type", types);
@@ -71,6 +79,7 @@ export function planOf(terms: readonly Term[], scope: readonly string[], agentMa
   const isHopeless = agents.isFixed && agents.ids?.length === 0;
   return {
     sources,
+    streamedSources,
     stream: isHopeless ? null : stream,
     local: terms.filter((term) => local.has(term)),
     matches: matcherOf(terms, scope, agentMatches),

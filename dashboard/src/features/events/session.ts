@@ -2,7 +2,7 @@
  * Fills the feed for one question: the stream first, then the newest of the history, then older pages as they are wanted.
  *
  * Nothing may fall between history and stream: an event that was accepted just before the stream opened is in neither until it is
- * stored, so the history around that moment is read again a little later.
+ * stored, so the history around that moment is read again a little later, of agents too that were not known before.
  */
 
 import type { QueryClient } from "@tanstack/react-query";
@@ -12,7 +12,7 @@ import { now } from "@/lib/clock.ts";
 import { throttle } from "@/lib/throttle.ts";
 import type { EventFeed } from "./feed.ts";
 import { HistoryReader } from "./history.ts";
-import type { Plan } from "./plan.ts";
+import type { HistorySource, Plan } from "./plan.ts";
 import { type EventRow, rowOf } from "./row.ts";
 
 /** Events of a page; more where the browser looks through them. */
@@ -32,7 +32,7 @@ const FILL_EVERY_MS = 1_000;
 export const MOST_IDLE_PAGES = 5;
 
 /** The parts of a plan and a range that a session is for. */
-export interface SessionQuestion extends Pick<Plan, "sources" | "stream"> {
+export interface SessionQuestion extends Pick<Plan, "sources" | "streamedSources" | "stream"> {
   /** ISO times; no end for "up to now". */
   start: string;
   end: string | undefined;
@@ -61,7 +61,7 @@ export class Session {
     private readonly client: QueryClient,
     private readonly live: LiveClient,
   ) {
-    this.reader = this.readerOf(question.end);
+    this.reader = this.readerOf(question.sources, question.end);
   }
 
   get isEnd(): boolean {
@@ -138,7 +138,10 @@ export class Session {
     if (this.isEnded) return;
     const openedAt = now();
     // A session without a possible source is ready at once.
-    if (this.isEnd) this.phase = "ready";
+    if (this.isEnd) {
+      this.phase = "ready";
+      this.feed.paint();
+    }
     await this.loadOlder();
     if (this.isEnded || !isStreamed) return;
     this.fillLater(openedAt);
@@ -149,7 +152,7 @@ export class Session {
     await this.streamOpens();
     if (this.isEnded || this.phase !== "ready") return;
     const openedAt = now();
-    const rows = await this.rowsOf(this.readerOf(this.question.end));
+    const rows = await this.rowsOf(this.readerOf(this.question.streamedSources, this.question.end));
     const isJoined = this.feed.all.length === 0 || rows.some((row) => this.feed.find(row.key));
     this.feed.addMissing(rows, isJoined);
     this.fillLater(openedAt);
@@ -165,7 +168,7 @@ export class Session {
   /** Reads the events around `time` (ms) again, as far back as some were missing. */
   private async fillAround(time: number): Promise<void> {
     if (this.phase !== "ready") return;
-    const reader = this.readerOf(new Date(time + AROUND_MS).toISOString());
+    const reader = this.readerOf(this.question.streamedSources, new Date(time + AROUND_MS).toISOString());
     const enough = new Date(time - AROUND_MS).toISOString();
     for (let page = 0; page < MOST_FILL_PAGES; page++) {
       const rows = await this.rowsOf(reader);
@@ -205,8 +208,8 @@ export class Session {
     this.feed.miss(count, isExact, reason === "slow" ? "slow" : "interrupted");
   }
 
-  private readerOf(end: string | undefined): HistoryReader {
-    const { sources, start } = this.question;
+  private readerOf(sources: readonly HistorySource[], end: string | undefined): HistoryReader {
+    const { start } = this.question;
     return new HistoryReader(sources, (source, cursor, limit) =>
       this.client.fetchQuery(eventsPageQuery({ ...source, start_date: start, end_date: end, cursor, limit })),
     );

@@ -28,14 +28,16 @@ const agentMatchQuery = (client: QueryClient, part: string) =>
     queryKey: ["agent-match", part],
     queryFn: async (): Promise<AgentMatch> => {
       const ask = async (q: string) =>
-        (await client.fetchInfiniteQuery(agentsQuery({ q, sort: "agent_id", limit: MOST_MATCHES }))).pages[0];
+        (await client.fetchInfiniteQuery({ ...agentsQuery({ q, sort: "agent_id", limit: MOST_MATCHES }), staleTime: 0 }))
+          .pages[0];
       const page = await ask(part);
       const ids = page?.items.map((agent) => agent.agent_id) ?? [];
       if (!page?.next_key) return { isExact: ids.includes(part), ids };
       // Too many; but of those that begin so, the one that is exactly this comes first.
       return { isExact: (await ask(`${part}*`))?.items[0]?.agent_id === part, ids: null };
     },
-    staleTime: 60_000,
+    // An agent that is there stays; one that is not may come.
+    staleTime: (query) => (query.state.data?.isExact ? 60_000 : 0),
     retry: false,
   });
 
@@ -74,6 +76,7 @@ export function useFeed(terms: readonly Term[]): FeedPage {
       feed,
       {
         sources: plan.sources,
+        streamedSources: plan.streamedSources,
         stream: plan.stream,
         start: isoTime(span.start),
         end: "preset" in range ? undefined : isoTime(span.end),

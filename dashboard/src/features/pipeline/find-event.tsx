@@ -75,7 +75,18 @@ function Found({ sought }: { sought: Sought }) {
       {dead.length > 0 ? (
         dead.map((letter) => (
           <Step key={letter.position} state="bad" title="Refused after all">
-            <span className="font-mono">{letter.position}</span>: {letter.reason}
+            <Link to="/pipeline" search={(old) => ({ ...old, dead: letter.position })} className="link font-mono">
+              {letter.position}
+            </Link>
+            : {letter.reason}
+            {letter.redriven_to && (
+              <>
+                , redriven as{" "}
+                <Link to="/pipeline" search={(old) => ({ ...old, find: letter.redriven_to })} className="link font-mono">
+                  {letter.redriven_to}
+                </Link>
+              </>
+            )}
           </Step>
         ))
       ) : (

@@ -6,32 +6,36 @@ import type { PipelineAnswer } from "@/api/generated.ts";
 import { pipelineQuery, readinessQuery } from "@/api/queries.ts";
 import { BarList } from "@/components/bar-list.tsx";
 import { DataTable } from "@/components/data-table.tsx";
+import { Notice } from "@/components/notice.tsx";
 import { Panel } from "@/components/panel.tsx";
 import { Badge } from "@/components/ui/badge.tsx";
-import { Value } from "@/components/value.tsx";
+import { Ago, Value } from "@/components/value.tsx";
 import type { Table } from "@/lib/csv.ts";
 import { formatInteger, formatNumber } from "@/lib/format.ts";
+import { DeadLetters } from "./dead-letters.tsx";
 import { FindEvent } from "./find-event.tsx";
+import { ReconciliationPanel } from "./reconciliation.tsx";
 
 export function Pipeline() {
   const pipeline = useQuery(pipelineQuery());
   return (
     <div className="flex flex-col gap-3">
       <h1 className="sr-only">Pipeline health</h1>
+      {pipeline.data && <Stops data={pipeline.data} />}
       <Panel title="From accepted to shown" query={pipeline} height="min-h-32">
         {(data) => <Stages data={data} />}
       </Panel>
       <div className="grid gap-3 xl:grid-cols-2">
         <FindEvent />
-        <Readiness />
+        <ReconciliationPanel />
       </div>
       <div className="grid gap-3 xl:grid-cols-2">
         <Panel title="Partitions of the log" query={pipeline} height="h-64" isTable table={partitionsTable}>
           {(data) => <DataTable label="Partitions of the log" table={partitionsTable(data)} />}
         </Panel>
         <Panel
-          title="Dead letters"
-          note="accepted, then refused; kept with their reason"
+          title="Dead letters by reason"
+          note="accepted, then refused"
           query={pipeline}
           height="h-64"
           isTable
@@ -41,7 +45,7 @@ export function Pipeline() {
         >
           {(data) => (
             <BarList
-              label="Dead letters by reason"
+              label="Reasons of dead letters"
               nameTitle="Reason"
               columns={[{ title: "Events", unit: "count" }]}
               rows={data.dead_letters.by_reason.map((r) => ({ name: r.reason, values: [r.count] }))}
@@ -49,7 +53,24 @@ export function Pipeline() {
           )}
         </Panel>
       </div>
+      <DeadLetters />
+      <Readiness />
     </div>
+  );
+}
+
+/** Partitions that count no more, and what to do about it. */
+function Stops({ data }: { data: PipelineAnswer }) {
+  return data.partitions.map(
+    ({ partition, stopped }) =>
+      stopped && (
+        <Notice key={partition} tone="warn">
+          Partition {partition} stopped <Ago time={stopped.at} />, before offset {stopped.offset}:{" "}
+          {formatInteger(stopped.dead_letters)} records died within a minute ({stopped.reason}), more than half of them. What is
+          not counted stays in the log. Look at the dead letters below; mend what was wrong and restart the aggregator, or restart
+          it with <code className="font-mono">DEAD_LETTER_LIMIT=0</code> to bury them all.
+        </Notice>
+      ),
   );
 }
 
@@ -88,6 +109,7 @@ function Stages({ data }: { data: PipelineAnswer }) {
         </Fragment>,
         <Fragment key="dead">
           <Value value={dead.total} /> dead letters
+          {dead.redriven > 0 && <>, {formatInteger(dead.redriven)} redriven</>}
         </Fragment>,
       ],
     },

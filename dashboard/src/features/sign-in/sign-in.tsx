@@ -1,21 +1,26 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { createSession } from "@/api/generated.ts";
+import { createSession, getSession } from "@/api/generated.ts";
 import { Button } from "@/components/ui/button.tsx";
 import { Card } from "@/components/ui/card.tsx";
 import { Input } from "@/components/ui/input.tsx";
-import { liveClient } from "@/lib/live.ts";
+
+const NOT_KEPT =
+  "The key is right, but this browser does not keep the sign-in: cookies are off, or this page and the server are of different sites. Open the dashboard at an address of the same site as the server.";
 
 /** Takes an API key once; a cookie that scripts cannot read comes back. */
 export function SignIn() {
   const [key, setKey] = useState("");
   const client = useQueryClient();
   const signIn = useMutation({
-    mutationFn: () => createSession({ key: key.trim() }),
+    mutationFn: async () => {
+      await createSession({ key: key.trim() });
+      // The cookie cannot be seen from here; whether the browser sends it back can.
+      if (!(await getSession()).is_signed_in) throw new Error(NOT_KEPT);
+    },
     onSuccess: async () => {
       setKey("");
       await client.invalidateQueries();
-      liveClient.retryNow();
     },
   });
   const submit = (event: FormEvent) => {

@@ -3,12 +3,12 @@
 
 use super::conversation::Event;
 use super::progress::Progress;
-use super::silence::{Silence, find_host};
+use crate::server::{bearer, describe};
+use crate::silence::{Silence, find_host};
 use anyhow::{Context, bail};
 use event_log::{Position, Receipt};
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode};
-use schemas::Problem;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -52,9 +52,7 @@ impl Delivery {
         find_host(url).await?;
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).context("the key is no text for a header")?;
-            value.set_sensitive(true);
-            headers.insert(reqwest::header::AUTHORIZATION, value);
+            headers.insert(reqwest::header::AUTHORIZATION, bearer(key)?);
         }
         let (connected, answered) = ANSWER_WITHIN;
         let client = Client::builder().default_headers(headers).connect_timeout(connected).timeout(answered).no_proxy().build();
@@ -165,12 +163,4 @@ fn is_worth_retrying(status: StatusCode) -> bool {
 
 fn retry_after(response: &Response) -> Option<Duration> {
     response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
-}
-
-/// What a refusing answer says, in a line.
-async fn describe(response: Response) -> String {
-    let status = response.status();
-    let Ok(problem) = response.json::<Problem>().await else { return status.to_string() };
-    let first = problem.errors.first().map(|e| format!(" ({}: {})", e.field, e.detail)).unwrap_or_default();
-    format!("{status}: {}{first}", problem.detail)
 }

@@ -289,3 +289,28 @@ async fn long_error_messages_are_cut() {
     assert_eq!(error.code(), Some("ValidationException"));
     assert!(error.message().unwrap_or_default().len() <= 512);
 }
+
+#[tokio::test]
+async fn a_moment_stays_as_it_was_while_others_write_and_leaves_their_locks_alone() {
+    let store = Store::with_table().await;
+    store.insert(&["1", "2"], "0:0:1").await;
+    let (file, copy) = (store.dir.path().join("store.sqlite3"), store.dir.path().join("copy.sqlite3"));
+    let moment = Moment::of(&file).expect("a moment");
+    store.insert(&["3"], "0:0:2").await;
+    tokio::task::spawn_blocking({
+        let copy = copy.clone();
+        move || moment.copy_to(&copy, || true)
+    })
+    .await
+    .expect("no panic")
+    .expect("copied");
+    store.insert(&["4"], "0:0:3").await;
+    let count = async |client: &Client| client.scan().table_name("things").send().await.expect("answers").count;
+    let copied = Engine::open(&copy).expect("opens");
+    assert_eq!((count(&copied.client()).await, count(&store.client).await), (2, 4));
+    copied.close();
+    store.engine.close();
+    let again = Engine::open(&file).expect("opens again");
+    assert_eq!(count(&again.client()).await, 4);
+    again.close();
+}

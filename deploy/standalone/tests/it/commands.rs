@@ -23,7 +23,7 @@ async fn the_help_names_every_command() {
     let mut command = agent_tally();
     command.arg("--help");
     let text = String::from_utf8(run(command).await.stdout).unwrap();
-    for name in ["serve", "demo", "keys"] {
+    for name in ["serve", "demo", "export", "import", "verify", "keys", "dead-letters"] {
         assert!(text.contains(name), "{text}");
     }
 }

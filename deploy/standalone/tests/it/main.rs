@@ -3,7 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod commands;
+mod dead_letters;
+mod delete;
 mod demo;
+mod export;
 mod first_contact;
 mod keys;
+mod rebuild;
 mod server;
+mod verify;

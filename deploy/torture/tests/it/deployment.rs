@@ -2,7 +2,12 @@
 
 use engines::dynamodb::DynamoDbLocal;
 use engines::kafka::Kafka;
+use event_log::kafka::{KafkaConfig, KafkaLog};
+use event_log::local::{LocalLog, LocalOptions};
+use event_log::{AppendError, Log, Record};
+use rdkafka::admin::{AdminClient, AdminOptions};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use torture::process::Process;
@@ -31,25 +36,65 @@ struct Services {
     gateway: Option<Process>,
     query: Option<Process>,
     aggregator: Option<Process>,
+    log_epoch: u32,
 }
 
 impl Deployment {
     /// Everything in one process, on an empty data directory.
     pub(crate) fn standalone() -> Self {
-        Self::started(Parts::Standalone(None))
+        Self::standalone_on(tempfile::tempdir().unwrap())
     }
 
     /// Three processes on a broker and a database of their own.
     pub(crate) fn on_real_engines() -> Self {
-        let (kafka, dynamodb) = (Kafka::start().unwrap(), DynamoDbLocal::start().unwrap());
-        Self::started(Parts::Services(Box::new(Services { kafka, dynamodb, gateway: None, query: None, aggregator: None })))
-    }
-
-    fn started(parts: Parts) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut deployment = Self { gateway: String::new(), query: String::new(), parts, directory };
+        let mut deployment = Self::real_engines_alone();
         deployment.start();
         deployment
+    }
+
+    /// A broker and a database, and services that are yet to be started.
+    pub(crate) fn real_engines_alone() -> Self {
+        let (kafka, dynamodb) = (Kafka::start().unwrap(), DynamoDbLocal::start().unwrap());
+        let services = Services { kafka, dynamodb, gateway: None, query: None, aggregator: None, log_epoch: 0 };
+        Self::of(Parts::Services(Box::new(services)), tempfile::tempdir().unwrap())
+    }
+
+    /// One process on a data directory that may hold something: `data` in `directory`.
+    pub(crate) fn standalone_on(directory: TempDir) -> Self {
+        let mut deployment = Self::of(Parts::Standalone(None), directory);
+        deployment.start();
+        deployment
+    }
+
+    fn of(parts: Parts, directory: TempDir) -> Self {
+        Self { gateway: String::new(), query: String::new(), parts, directory }
+    }
+
+    /// What the services' environment says.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        match &self.parts {
+            Parts::Standalone(_) => Vec::new(),
+            Parts::Services(services) => services.environment(),
+        }
+    }
+
+    /// Deletes the events' topic on the brokers, with every service stopped. Standalone has none.
+    pub(crate) async fn delete_topic(&mut self) {
+        self.stop();
+        if let Parts::Services(services) = &self.parts {
+            let mut config = rdkafka::ClientConfig::new();
+            config.set("bootstrap.servers", services.kafka.bootstrap());
+            let admin: AdminClient<_> = config.create().unwrap();
+            let deleted = admin.delete_topics(&["agent-events"], &AdminOptions::new()).await.unwrap();
+            assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+        }
+    }
+
+    /// Says `LOG_EPOCH` to the services that are started from now on.
+    pub(crate) fn raise_epoch(&mut self, epoch: u32) {
+        if let Parts::Services(services) = &mut self.parts {
+            services.log_epoch = epoch;
+        }
     }
 
     /// Starts what is stopped.
@@ -84,6 +129,43 @@ impl Deployment {
         }
     }
 
+    /// Appends records to the log past the gateway, and waits until they are durable; a value that is too large is shortened
+    /// until the log just takes it. Their positions and the values' bytes. The local log is one process's, so standalone is
+    /// stopped for it.
+    pub(crate) async fn append(&mut self, records: Vec<(&str, Record)>) -> Vec<(String, usize)> {
+        self.stop_standalone();
+        let log: Arc<dyn Log> = match &self.parts {
+            Parts::Standalone(_) => {
+                Arc::new(LocalLog::open(self.directory.path().join("data/log.sqlite3"), LocalOptions::default()).unwrap())
+            }
+            Parts::Services(services) => Arc::new(KafkaLog::new(KafkaConfig::new(services.kafka.bootstrap())).unwrap()),
+        };
+        let mut appended = Vec::new();
+        for (topic, mut record) in records {
+            let (partition, offset) = loop {
+                let outcome = match log.append(topic, record.clone()) {
+                    Ok(acknowledgement) => acknowledgement.await,
+                    Err(error) => Err(error),
+                };
+                match outcome {
+                    Ok(place) => break place,
+                    Err(AppendError::TooLarge(_)) => record.value = record.value.slice(..record.value.len() - 64),
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            appended.push((format!("0-{partition}-{offset}"), record.value.len()));
+        }
+        drop(log);
+        self.start();
+        appended
+    }
+
+    fn stop_standalone(&mut self) {
+        if let Parts::Standalone(process) = &mut self.parts {
+            process.take().into_iter().for_each(|process| process.stop(PATIENCE).unwrap());
+        }
+    }
+
     /// Stops in order whatever takes events in.
     pub(crate) fn stop_gateway(&mut self) {
         let gateway = match &mut self.parts {
@@ -95,21 +177,26 @@ impl Deployment {
 
     /// Stops every service in order and starts all of them anew on what they left behind.
     pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    fn stop(&mut self) {
         self.stop_gateway();
         if let Parts::Services(services) = &mut self.parts {
             let rest = [services.query.take(), services.aggregator.take()];
             rest.into_iter().flatten().for_each(|process| process.stop(PATIENCE).unwrap());
         }
-        self.start();
     }
 }
 
 impl Services {
     fn environment(&self) -> Vec<(String, String)> {
-        let (brokers, endpoint) = (self.kafka.bootstrap(), self.dynamodb.endpoint());
+        let (brokers, endpoint, epoch) = (self.kafka.bootstrap(), self.dynamodb.endpoint(), self.log_epoch.to_string());
         let all = [
             ("KAFKA_BROKERS", brokers.as_str()),
             ("KAFKA_PARTITIONS", "3"),
+            ("LOG_EPOCH", &epoch),
             ("AWS_ENDPOINT_URL_DYNAMODB", &endpoint),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", "test"),

@@ -17,32 +17,32 @@ use torture::ledger::Dice;
 use torture::process::Process;
 
 /// Engines, proxy and services of one test.
-struct Deployment {
+pub(crate) struct Deployment {
     kafka: Kafka,
-    dynamodb: DynamoDbLocal,
-    proxy: FaultProxy,
+    pub(crate) dynamodb: DynamoDbLocal,
+    pub(crate) proxy: FaultProxy,
     directory: tempfile::TempDir,
     partitions: u32,
     aggregators: AtomicU32,
 }
 
 /// A running aggregator with a log of its own.
-struct Aggregator {
-    process: Process,
+pub(crate) struct Aggregator {
+    pub(crate) process: Process,
     log_file: PathBuf,
     /// It may end by itself: it has failpoints, or was away for longer than its session lasts.
     is_fragile: bool,
 }
 
 impl Deployment {
-    async fn start(partitions: u32) -> Self {
+    pub(crate) async fn start(partitions: u32) -> Self {
         let kafka = Kafka::start().unwrap();
         let dynamodb = DynamoDbLocal::start().unwrap();
         let proxy = FaultProxy::start(&dynamodb.endpoint(), 5, Faults::default()).await.unwrap();
         Self { kafka, dynamodb, proxy, directory: tempfile::tempdir().unwrap(), partitions, aggregators: AtomicU32::new(0) }
     }
 
-    fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let endpoint = self.proxy.endpoint();
         let (brokers, partitions) = (self.kafka.bootstrap(), self.partitions.to_string());
         let mut all = vec![
@@ -59,11 +59,11 @@ impl Deployment {
         all.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
-    fn log_file(&self, name: &str) -> PathBuf {
+    pub(crate) fn log_file(&self, name: &str) -> PathBuf {
         self.directory.path().join(format!("{name}.log"))
     }
 
-    fn aggregator(&self, failpoints: Option<&str>) -> Aggregator {
+    pub(crate) fn aggregator(&self, failpoints: Option<&str>) -> Aggregator {
         let log_file = self.log_file(&format!("aggregator-{}", self.aggregators.fetch_add(1, Ordering::Relaxed)));
         let more: Vec<_> = failpoints.into_iter().map(|f| ("AGENT_TALLY_FAILPOINTS", f)).collect();
         let process = Process::start("aggregator", &["--create-tables".into()], &self.environment(&more), &log_file).unwrap();
@@ -71,21 +71,21 @@ impl Deployment {
     }
 
     /// A service with a port of its own, and its URL.
-    fn serve(&self, binary: &str) -> (Process, String) {
+    pub(crate) fn serve(&self, binary: &str) -> (Process, String) {
         let arguments = ["--listen", "127.0.0.1:0"].map(String::from);
         let mut process = Process::start(binary, &arguments, &self.environment(&[]), &self.log_file(binary)).unwrap();
         let url = process.await_address(&self.log_file(binary)).unwrap();
         (process, url)
     }
 
-    fn log(&self) -> Arc<dyn Log> {
+    pub(crate) fn log(&self) -> Arc<dyn Log> {
         Arc::new(KafkaLog::new(KafkaConfig::new(self.kafka.bootstrap())).unwrap())
     }
 }
 
 impl Aggregator {
     /// Leaves in order: finishes and commits what it began.
-    async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         let ready = format!("{}/health/ready", self.process.await_admin(&self.log_file).unwrap());
         eventually(
             "a member of the group",
@@ -152,6 +152,7 @@ async fn kills_leaves_zombies_lost_answers_and_throttling_lose_and_double_nothin
         batch: 25,
         concurrency: 4,
         twice_per_cent: 20,
+        timeout: Duration::from_secs(15),
         patience: Duration::from_secs(120),
     };
     let progress = Arc::new(Progress::default());

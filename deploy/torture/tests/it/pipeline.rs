@@ -7,7 +7,7 @@ mod live;
 pub(crate) mod numbers;
 mod older_client;
 mod shutdown;
-mod truth;
+pub(crate) mod truth;
 
 use crate::deployment::Deployment;
 use api::Api;
@@ -21,7 +21,7 @@ use truth::Truth;
 const AGENTS: u64 = 6;
 const EVENTS: u64 = 2_000;
 /// Events end this long ago, so that no conversation is active.
-const QUIET_US: i64 = 600_000_000;
+pub(crate) const QUIET_US: i64 = 600_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_agrees_with_what_was_posted_on_standalone() {
@@ -38,20 +38,7 @@ async fn every_answer_agrees_with_what_was_posted_on_kafka_and_dynamodb() {
 
 async fn everything(mut deployment: Deployment) {
     let plan = plan(23, now_micros() - QUIET_US);
-    let load = Load {
-        gateways: vec![deployment.gateway.clone()],
-        seed: 0,
-        run: "pipeline".into(),
-        agents: AGENTS,
-        events: EVENTS,
-        batch: 50,
-        concurrency: 4,
-        twice_per_cent: 20,
-        patience: Duration::from_secs(60),
-    };
-    let progress = Arc::new(Progress::default());
-    load.post(plan.batches, Arc::clone(&progress)).await.unwrap();
-    let receipts = progress.receipts.lock().unwrap().clone();
+    let receipts = post(&deployment.gateway, plan.batches).await;
     await_counted(&deployment.query, &receipts, Duration::from_secs(60)).await.unwrap();
     let truth = Truth::of(&plan.ledger);
     let api = Api::new(&deployment);
@@ -68,7 +55,26 @@ async fn everything(mut deployment: Deployment) {
     shutdown::answers_what_it_accepted(&mut deployment).await;
 }
 
-async fn compare(api: &Api, truth: &Truth) {
+/// Posts a plan's batches until each is accepted; returns the receipts.
+pub(crate) async fn post(gateway: &str, batches: Vec<Vec<SentEvent>>) -> Vec<String> {
+    let load = Load {
+        gateways: vec![gateway.to_owned()],
+        seed: 0,
+        run: "pipeline".into(),
+        agents: AGENTS,
+        events: EVENTS,
+        batch: 50,
+        concurrency: 4,
+        twice_per_cent: 20,
+        timeout: Duration::from_secs(15),
+        patience: Duration::from_secs(60),
+    };
+    let progress = Arc::new(Progress::default());
+    load.post(batches, Arc::clone(&progress)).await.unwrap();
+    progress.receipts.lock().unwrap().clone()
+}
+
+pub(crate) async fn compare(api: &Api, truth: &Truth) {
     numbers::check_agents(api, truth).await;
     numbers::check_metrics(api, truth).await;
     numbers::check_series(api, truth).await;
@@ -79,7 +85,7 @@ async fn compare(api: &Api, truth: &Truth) {
 }
 
 /// Events over three days that end at `end`; every fifth is sent twice, in the same batch or in another.
-fn plan(seed: u64, end: i64) -> Plan {
+pub(crate) fn plan(seed: u64, end: i64) -> Plan {
     let mut dice = Dice(seed);
     let start = i64::from(day_of(end) - 2) * DAY_US;
     let (mut ledger, mut sent) = (Ledger::default(), Vec::new());

@@ -58,6 +58,7 @@ async fn cut_under_load(directory: &Path, count: usize) -> (Plan, Vec<Cut>) {
         batch: 20,
         concurrency: 4,
         twice_per_cent: 20,
+        timeout: Duration::from_secs(15),
         patience: Duration::from_secs(60),
     };
     let plan = load.plan();

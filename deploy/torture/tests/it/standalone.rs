@@ -46,6 +46,7 @@ async fn kills_under_load_lose_and_double_nothing_on_standalone() {
         batch: 40,
         concurrency: 6,
         twice_per_cent: 20,
+        timeout: Duration::from_secs(15),
         patience: Duration::from_secs(60),
     };
     let progress = Arc::new(Progress::default());

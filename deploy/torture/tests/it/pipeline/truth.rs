@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use torture::ledger::{Ledger, SentEvent};
 
 /// Every accepted event, once.
-pub(super) struct Truth(Vec<SentEvent>);
+pub(crate) struct Truth(Vec<SentEvent>);
 
 impl Truth {
-    pub(super) fn of(ledger: &Ledger) -> Self {
+    pub(crate) fn of(ledger: &Ledger) -> Self {
         Self(ledger.events().values().cloned().collect())
     }
 

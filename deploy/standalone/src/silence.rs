@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 
 /// A request without an answer.
 #[derive(Debug)]
-pub(super) enum Silence {
+pub(crate) enum Silence {
     /// The server may come back.
     Passing(String),
     /// It will never be otherwise.
@@ -16,7 +16,7 @@ pub(super) enum Silence {
 
 impl Silence {
     /// What became of a request to `url`.
-    pub(super) async fn of(client: &Client, url: &str, error: &reqwest::Error) -> Self {
+    pub(crate) async fn of(client: &Client, url: &str, error: &reqwest::Error) -> Self {
         let kind = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(innermost_kind);
         let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
         match kind {
@@ -42,7 +42,7 @@ impl Silence {
 ///
 /// # Errors
 /// Where it is none, or its address cannot be found out.
-pub(super) async fn find_host(url: &Url) -> anyhow::Result<()> {
+pub(crate) async fn find_host(url: &Url) -> anyhow::Result<()> {
     let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
     // The brackets of an IPv6 address are the URL's.
     let address = host.trim_matches(['[', ']']);
