@@ -4,6 +4,7 @@
 //! partition up is dropping the task. Reading is paused on memory, never on time: the group's member keeps
 //! answering however slow the store is.
 
+use crate::adaptive_limit::AdaptiveLimit;
 use crate::barrier::SharedBarrier;
 use crate::begun;
 use crate::checkpoint::{Checkpoint, Checkpoints, Spent, Start, StartError, starting_offset};
@@ -21,6 +22,8 @@ use crate::store::{MetricsStore, StoreError, Updated};
 use crate::target::{Table, Target};
 use crate::{AggregatorParts, announce, dead_letter, measure};
 use anyhow::Context;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use event_log::{Assignment, Committer, Delivery, GroupConsumer, Log, LogError, LogRecord, Revocation};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, OptionFuture};
@@ -35,13 +38,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::JoinMap;
 
-/// Requests to the store that are under way at once, of inserts and of all others: however many agents have something
-/// to be written, no more connections are opened.
-const REQUESTS_AT_ONCE: usize = 256;
 /// Partitions whose beginning is looked up at once.
 const STARTS_AT_ONCE: usize = 16;
 /// How often a checkpoint is written at most.
@@ -92,8 +92,8 @@ pub(crate) async fn consume(
         log: Arc::clone(&parts.log),
         barrier: SharedBarrier::new(parts.barrier.clone().filter(|_| guards.barrier)),
         room: Notify::new(),
-        inserts: Semaphore::new(REQUESTS_AT_ONCE),
-        requests: Semaphore::new(REQUESTS_AT_ONCE),
+        inserts: AdaptiveLimit::new("inserts", slow_answer(&parts.store)),
+        requests: AdaptiveLimit::new("others", slow_answer(&parts.store)),
         partitions: AtomicUsize::new(1),
         stopped,
         config,
@@ -111,6 +111,12 @@ pub(crate) async fn consume(
     ));
     parts.readiness.set("aggregator", Ok(()));
     Group { shared, consumer, workers: HashMap::new(), tasks: JoinMap::new() }.run(shutdown).await
+}
+
+/// Answers that take longer say that too much is asked at once: well before an attempt's time is up and it is sent again.
+fn slow_answer(store: &Client) -> Duration {
+    let attempt = store.config().timeout_config().and_then(TimeoutConfig::operation_attempt_timeout);
+    attempt.unwrap_or(Duration::from_secs(3)) / 4
 }
 
 async fn await_log_id(log: &Arc<dyn Log>, shutdown: &CancellationToken) -> anyhow::Result<String> {
@@ -151,8 +157,9 @@ struct Shared {
     wire_form: WireForm,
     guards: Guards,
     room: Notify,
-    inserts: Semaphore,
-    requests: Semaphore,
+    /// Turns for inserts, and for all other requests.
+    inserts: AdaptiveLimit,
+    requests: AdaptiveLimit,
     /// Partitions that are worked on.
     partitions: AtomicUsize,
     /// Those of them that have stopped before they bury more.
@@ -681,18 +688,18 @@ impl PartitionTask {
         let (shared, partition) = (Arc::clone(&self.shared), self.id);
         let doing: BoxFuture<'static, Done> = match command {
             Command::Insert(insertions) => Box::pin(async move {
-                let _turn = shared.inserts.acquire().await;
+                let _turn = shared.inserts.turn().await;
                 let outcome = shared.inserter.insert(partition, &insertions).await;
                 shared.failpoints.hit(Point::AfterInsert);
                 Done::Inserted(insertions.iter().map(|i| i.offset).collect(), outcome)
             }),
             Command::Read(target) => Box::pin(async move {
-                let _turn = shared.requests.acquire().await;
+                let _turn = shared.requests.turn().await;
                 let item = shared.store_of(target.table).read(&target.key).await;
                 Done::Read(target, item)
             }),
             Command::Update(target, update) => Box::pin(async move {
-                let _turn = shared.requests.acquire().await;
+                let _turn = shared.requests.turn().await;
                 let Target { table, key } = &target;
                 let is_announced = *table == Table::Served && matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
                 let updated = shared.store_of(*table).update(key, partition, &update, is_announced).await;
@@ -711,14 +718,14 @@ impl PartitionTask {
                 Done::Announced(target)
             }),
             Command::Unite(target, users) => Box::pin(async move {
-                let _turn = shared.requests.acquire().await;
+                let _turn = shared.requests.turn().await;
                 let set = shared.store_of(target.table).unite(&target.key, partition, &users).await;
                 Done::United(target, users, set)
             }),
             Command::Register(agent, first_seen) => Box::pin(async move {
                 let mut wait = Duration::from_millis(50);
                 loop {
-                    let turn = shared.requests.acquire().await;
+                    let turn = shared.requests.turn().await;
                     let mut outcome = Ok(());
                     for table in shared.tables() {
                         outcome = shared.store_of(*table).register(&agent, first_seen).await;

@@ -12,6 +12,7 @@
 //! It serves no HTTP but health and metrics, and it never edits what it has inserted, but for estimated costs that an operator
 //! has priced anew, and events that one has [`delete`]d.
 
+mod adaptive_limit;
 pub mod announce;
 mod barrier;
 mod begun;

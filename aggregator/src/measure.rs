@@ -74,3 +74,8 @@ pub(crate) fn lag_seconds(partition: u32, seconds: f64) {
 pub(crate) fn memory(partition: u32, bytes: usize) {
     gauge!("aggregator_unfinished_bytes", "partition" => partition.to_string()).set(bytes as f64);
 }
+
+/// Requests of a kind that may be under way at once.
+pub(crate) fn store_concurrency(kind: &'static str, limit: usize) {
+    gauge!("aggregator_store_concurrency", "kind" => kind).set(limit as f64);
+}

@@ -2,7 +2,7 @@
 //! rules, since only it knows what a repeat does.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use clap::Args;
 use schemas::item::TableNames;
@@ -44,7 +44,10 @@ pub fn patient(store: &Client) -> Client {
         .with_max_attempts(PATIENT_ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(50))
         .with_max_backoff(Duration::from_secs(5));
-    let config = store.config().to_builder().retry_config(retries);
+    // The SDK's own allowance is shared by all clients of a process: many requests that wait for a slow store use it up, and
+    // then each fails at its first attempt.
+    let patience = RetryPartition::custom("patient").token_bucket(TokenBucket::unlimited()).build();
+    let config = store.config().to_builder().retry_config(retries).retry_partition(patience);
     let timeouts = store.config().timeout_config().map(TimeoutConfig::to_builder).unwrap_or_default();
     Client::from_conf(config.timeout_config(timeouts.operation_timeout(PATIENT_TIMEOUT).build()).build())
 }

@@ -78,7 +78,7 @@ impl Pipeline {
         let mut running = tokio::spawn(aggregator::run(self.config.clone(), parts, shutdown.clone()));
         tokio::select! {
             ended = &mut running => panic!("the aggregator ended: {ended:?}"),
-            enough = tokio::time::timeout(Duration::from_secs(60), enough) => enough.expect("in time"),
+            enough = tokio::time::timeout(Duration::from_secs(300), enough) => enough.expect("in time"),
         }
         shutdown.cancel();
         running.await.unwrap().unwrap();

@@ -71,7 +71,7 @@ pub(crate) use run;
 
 /// Fails the test where it hangs; far beyond what any test needs.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    Box::pin(tokio::time::timeout(Duration::from_secs(120), future)).await.expect("the test hangs")
+    Box::pin(tokio::time::timeout(Duration::from_secs(300), future)).await.expect("the test hangs")
 }
 
 /// A topic that no other test uses.

@@ -1,6 +1,7 @@
 //! What was accepted and cannot be counted: listed, shown with its bytes, redriven, and counted once however often that
 //! is done. Runs twice: on standalone, and on Apache Kafka with DynamoDB Local.
 
+use crate::PATIENCE;
 use crate::deployment::{Deployment, serve};
 use crate::pipeline::api::Api;
 use event_log::local::{LocalLog, LocalOptions};
@@ -10,9 +11,6 @@ use schemas::dead_letter::header;
 use schemas::time::{format_micros, now_micros};
 use schemas::{AgentEvent, MessageType};
 use serde_json::{Value, json};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_listed_shown_redriven_and_counted_once_on_standalone() {
@@ -21,9 +19,7 @@ async fn dead_letters_are_listed_shown_redriven_and_counted_once_on_standalone()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_listed_shown_redriven_and_counted_once_on_kafka_and_dynamodb() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     everything(Deployment::on_real_engines()).await;
 }
 

@@ -1,6 +1,7 @@
 //! Deletions on real Kafka and DynamoDB Local, under load, while an aggregator is killed: the tables equal the ledger without
 //! what was deleted, in every counter and every maximum.
 
+use crate::PATIENCE;
 use crate::kafka::{Aggregator, Deployment};
 use schemas::item::TableNames;
 use serde_json::Value;
@@ -33,9 +34,7 @@ fn is_users(event: &SentEvent) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_under_load_is_out_of_every_counter() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let deployment = Deployment::start(4).await;
     let mut aggregators: Vec<Aggregator> = vec![deployment.aggregator(None)];
     let (_gateway, gateway_url) = deployment.serve("ingest-gateway");
@@ -51,13 +50,13 @@ async fn what_is_deleted_under_load_is_out_of_every_counter() {
         concurrency: 4,
         twice_per_cent: 10,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let plan = load.plan();
     let progress = Arc::new(Progress::default());
     let counted = async || {
         let receipts = progress.receipts.lock().unwrap().clone();
-        await_counted(&query_url, &receipts, Duration::from_secs(120)).await.unwrap();
+        await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
     };
     let (before, during) = plan.batches.split_at(plan.batches.len() / 4);
     load.post(before.to_vec(), Arc::clone(&progress)).await.unwrap();

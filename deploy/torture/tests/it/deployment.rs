@@ -1,5 +1,6 @@
 //! The two ways to run everything, behind one face: `agent-tally serve`, and the services on Kafka and DynamoDB Local.
 
+use crate::PATIENCE;
 use engines::dynamodb::DynamoDbLocal;
 use engines::kafka::Kafka;
 use event_log::kafka::{KafkaConfig, KafkaLog};
@@ -8,11 +9,8 @@ use event_log::{AppendError, Log, Record};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 use torture::process::Process;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Running services and where they are.
 pub(crate) struct Deployment {

@@ -1,5 +1,6 @@
 //! The separate services on a real broker and DynamoDB Local behind a proxy that loses, delays and throttles.
 
+use crate::PATIENCE;
 use engines::dynamodb::DynamoDbLocal;
 use engines::kafka::Kafka;
 use event_log::Log;
@@ -117,7 +118,7 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> T, is_so: impl 
 where
     T: std::fmt::Debug,
 {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ask().await;
         if is_so(&answer) {
@@ -135,9 +136,7 @@ const LEAVES: [usize; 2] = [2, 5];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_leaves_zombies_lost_answers_and_throttling_lose_and_double_nothing_on_kafka() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let deployment = Deployment::start(4).await;
     let mut aggregators = vec![deployment.aggregator(None)];
     let (_gateway, gateway_url) = deployment.serve("ingest-gateway");
@@ -153,7 +152,7 @@ async fn kills_leaves_zombies_lost_answers_and_throttling_lose_and_double_nothin
         concurrency: 4,
         twice_per_cent: 20,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(120),
+        patience: PATIENCE,
     };
     let progress = Arc::new(Progress::default());
     let plan = load.plan();
@@ -224,7 +223,7 @@ async fn kills_leaves_zombies_lost_answers_and_throttling_lose_and_double_nothin
         *aggregator = deployment.aggregator(None);
     }
     let receipts = progress.receipts.lock().unwrap().clone();
-    await_counted(&query_url, &receipts, Duration::from_secs(120)).await.unwrap();
+    await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
     let pipeline = || async { reqwest::get(format!("{query_url}/api/v1/pipeline")).await.unwrap().json::<Value>().await.unwrap() };
     eventually("the pipeline's lag", pipeline, |answer| answer["lag_records"] == 0 && answer["partitions"].as_array().unwrap().len() == 6)
         .await;

@@ -1,6 +1,7 @@
 //! `agent-tally export` and `agent-tally import`: what was counted in one place is counted in the other, once, and what is
 //! posted there goes on from it.
 
+use crate::PATIENCE;
 use crate::deployment::{Deployment, serve};
 use crate::pipeline::api::Api;
 use crate::pipeline::truth::Truth;
@@ -18,8 +19,6 @@ use torture::audit::audit;
 use torture::client::{Plan, await_counted};
 use torture::ledger::Ledger;
 use torture::process::{Process, binary_path};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A data directory whose server was killed before it had counted everything, exported.
 struct Exported {
@@ -69,9 +68,7 @@ async fn a_stopped_directory_is_exported_and_goes_on_in_another_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_directory_moves_to_kafka_and_dynamodb() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let exported = Exported::with_an_uncounted_tail().await;
     let mut services = Deployment::real_engines_alone();
     let environment = services.environment();
@@ -206,7 +203,7 @@ async fn ended(binary: &str, arguments: &[&str], environment: &[(String, String)
     let mut command = tokio::process::Command::new(binary_path(binary).unwrap());
     command.args(arguments).env_remove("LOG_EPOCH").env_remove("RUST_LOG").envs(environment.iter().cloned());
     command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await.expect("it ends by itself").unwrap();
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends by itself").unwrap();
     let (out, complaint) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     if output.status.success() { Ok(out) } else { Err(out + &complaint) }
 }

@@ -9,6 +9,7 @@ mod older_client;
 mod shutdown;
 pub(crate) mod truth;
 
+use crate::PATIENCE;
 use crate::deployment::Deployment;
 use api::Api;
 use schemas::time::{DAY_US, day_of, now_micros};
@@ -30,16 +31,14 @@ async fn every_answer_agrees_with_what_was_posted_on_standalone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_agrees_with_what_was_posted_on_kafka_and_dynamodb() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     everything(Deployment::on_real_engines()).await;
 }
 
 async fn everything(mut deployment: Deployment) {
     let plan = plan(23, now_micros() - QUIET_US);
     let receipts = post(&deployment.gateway, plan.batches).await;
-    await_counted(&deployment.query, &receipts, Duration::from_secs(60)).await.unwrap();
+    await_counted(&deployment.query, &receipts, PATIENCE).await.unwrap();
     let truth = Truth::of(&plan.ledger);
     let api = Api::new(&deployment);
     compare(&api, &truth).await;
@@ -67,7 +66,7 @@ pub(crate) async fn post(gateway: &str, batches: Vec<Vec<SentEvent>>) -> Vec<Str
         concurrency: 4,
         twice_per_cent: 20,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let progress = Arc::new(Progress::default());
     load.post(batches, Arc::clone(&progress)).await.unwrap();

@@ -5,6 +5,7 @@
 //! what it holds beyond that may be there after a cut or not. Then a server starts on the copy, and the copy's log is
 //! the truth.
 
+use crate::PATIENCE;
 use agent_tally::engine::Engine;
 use anyhow::{Context, ensure};
 use event_log::local::{LocalLog, LocalOptions};
@@ -59,7 +60,7 @@ async fn cut_under_load(directory: &Path, count: usize) -> (Plan, Vec<Cut>) {
         concurrency: 4,
         twice_per_cent: 20,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let plan = load.plan();
     let progress = Arc::new(Progress::default());
@@ -151,7 +152,7 @@ async fn recover(all: &Ledger, cut: &Cut) -> anyhow::Result<()> {
         anyhow::bail!("{lost:?} was answered with 202 but is not in the log");
     }
     let (process, url) = serve(&cut.data_dir, &[]);
-    await_counted(&url, &[receipt.to_string()], Duration::from_secs(60)).await?;
+    await_counted(&url, &[receipt.to_string()], PATIENCE).await?;
     process.stop(Duration::from_secs(20))?;
     let engine = Engine::open(&cut.data_dir.join("store.sqlite3"))?;
     let found = audit(&engine.client(), &TableNames::default(), &ledger).await;

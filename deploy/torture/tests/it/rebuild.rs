@@ -1,6 +1,7 @@
 //! A rebuild on real Kafka and DynamoDB Local, under load, while an aggregator is killed: the new table equals the ledger,
 //! and nobody who reads ever sees a number go back.
 
+use crate::PATIENCE;
 use crate::kafka::Deployment;
 use schemas::item::TableNames;
 use serde_json::Value;
@@ -15,15 +16,15 @@ use torture::process::binary_path;
 
 const AGENTS: u64 = 10;
 /// Posts per second, of [`BATCH`] events each.
-const POSTS_PER_SECOND: u32 = 40;
+const POSTS_PER_SECOND: u32 = 16;
 const BATCH: usize = 25;
+/// Between a reader's looks at all agents: it is to see what changes, not to keep the store from its work.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the load that there was, for whoever runs it with --nocapture")]
 async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no_gap() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let deployment = Deployment::start(4).await;
     let mut aggregators = vec![deployment.aggregator(None)];
     let (_gateway, gateway_url) = deployment.serve("ingest-gateway");
@@ -34,19 +35,19 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
         seed: 7,
         run: "rebuild".into(),
         agents: AGENTS,
-        events: 24_000,
+        events: 14_000,
         batch: BATCH,
         concurrency: 4,
         twice_per_cent: 10,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let plan = load.plan();
     let progress = Arc::new(Progress::default());
     let (before, during) = plan.batches.split_at(plan.batches.len() / 4);
     load.post(before.to_vec(), Arc::clone(&progress)).await.unwrap();
     let receipts = progress.receipts.lock().unwrap().clone();
-    await_counted(&query_url, &receipts, Duration::from_secs(120)).await.unwrap();
+    await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
 
     let is_done = Arc::new(AtomicBool::new(false));
     let watching = tokio::spawn(watch(query_url.clone(), Arc::clone(&is_done)));
@@ -81,10 +82,10 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
     assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["is_switched"], &report["filled"]["changes_total"]), (&true.into(), &0.into()), "{report}");
-    assert!(under_load > 3_000, "{under_load} events came during the rebuild");
+    assert!(under_load > 2_000, "{under_load} events came during the rebuild");
     posting.await.unwrap();
     let receipts = progress.receipts.lock().unwrap().clone();
-    await_counted(&query_url, &receipts, Duration::from_secs(120)).await.unwrap();
+    await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
     is_done.store(true, Ordering::Relaxed);
     assert!(watching.await.unwrap() > 20);
     for aggregator in aggregators {
@@ -95,17 +96,22 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
     audit_log(&*deployment.log(), "agent-events", found, 0).await.unwrap();
 }
 
-/// Asks for every agent's numbers again and again: none may ever be lower than it was. How many rounds that were.
+/// Asks for every agent's numbers again and again: none may ever be lower than it was. How many rounds that were. A store
+/// that is busy may have a question answered with 503, never with other numbers.
 async fn watch(query_url: String, is_done: Arc<AtomicBool>) -> u64 {
     let (rounds, mut known) = (AtomicU64::new(0), 0);
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut highest: BTreeMap<(String, &str), i64> = BTreeMap::new();
-    while !is_done.load(Ordering::Relaxed) {
-        let agents: Vec<String> = reqwest::get(format!("{query_url}/api/v1/agents")).await.unwrap().json().await.unwrap();
+    'looks: while !is_done.load(Ordering::Relaxed) {
+        looks.tick().await;
+        let Some(agents) = ask(&format!("{query_url}/api/v1/agents")).await else { continue };
+        let agents: Vec<String> = serde_json::from_value(agents).unwrap();
         assert!(agents.len() >= known, "{known} agents were listed, now {agents:?}");
         known = agents.len();
         for agent in agents {
             let url = format!("{query_url}/api/v1/agents/{agent}/metrics?days=400");
-            let answer: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+            let Some(answer) = ask(&url).await else { continue 'looks };
             for counter in ["total_messages", "total_responses", "total_errors", "total_tokens_used", "unique_users"] {
                 let now = answer["metrics"][counter].as_i64().unwrap_or_else(|| panic!("{answer}"));
                 let was = highest.entry((agent.clone(), counter)).or_insert(0);
@@ -116,4 +122,12 @@ async fn watch(query_url: String, is_done: Arc<AtomicBool>) -> u64 {
         rounds.fetch_add(1, Ordering::Relaxed);
     }
     rounds.into_inner()
+}
+
+/// An answer; `None` where the store was too busy to give one.
+async fn ask(url: &str) -> Option<Value> {
+    let answer = reqwest::get(url).await.unwrap();
+    let (status, body) = (answer.status().as_u16(), answer.json().await.unwrap());
+    assert!(matches!(status, 200 | 503), "{url} was answered {status}: {body}");
+    (status == 200).then_some(body)
 }

@@ -40,9 +40,7 @@ async fn a_fresh_log_beside_a_counted_store_is_refused_until_the_epoch_is_raised
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_created_anew_is_refused_until_the_epoch_is_raised() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let mut deployment = Deployment::on_real_engines();
     for id in ["one", "two", "three"] {
         post_to(&deployment, id).await;

@@ -1,5 +1,6 @@
 //! One process on one machine: killed at random, by SIGKILL and at failpoints.
 
+use crate::PATIENCE;
 use agent_tally::engine::Engine;
 use event_log::Log;
 use event_log::local::{LocalLog, LocalOptions};
@@ -47,7 +48,7 @@ async fn kills_under_load_lose_and_double_nothing_on_standalone() {
         concurrency: 6,
         twice_per_cent: 20,
         timeout: Duration::from_secs(15),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let progress = Arc::new(Progress::default());
     let sending = tokio::spawn({
@@ -70,7 +71,7 @@ async fn kills_under_load_lose_and_double_nothing_on_standalone() {
     let (process, url) = serve(&data_dir, &listen, &[]);
     let ledger = sending.await.unwrap().unwrap();
     let receipts = progress.receipts.lock().unwrap().clone();
-    await_counted(&url, &receipts, Duration::from_secs(60)).await.unwrap();
+    await_counted(&url, &receipts, PATIENCE).await.unwrap();
     process.stop(Duration::from_secs(20)).unwrap();
     audit_data_dir(&data_dir, &ledger).await;
 }

@@ -19,9 +19,7 @@ fn is_varied(storm: &[Step]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_faults_on_three_brokers_loses_and_doubles_nothing() {
-    if !engines::java_or_skip() {
-        return;
-    }
+    let Some(_turn) = crate::real_engines().await else { return };
     let directory = tempfile::tempdir().unwrap();
     let seed = (0..).find(|seed| is_varied(&services::SHAPE.storm(&mut Dice(*seed), 1))).expect("some seed has it");
     let options = RunOptions { scenario: "services".into(), seed, rounds: 1, waves: 1, rate: 200, old_binaries: None };
