@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod durations;
 mod guard;
 mod serve;
 mod stall;
@@ -19,14 +20,14 @@ use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, header}
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use clap::Args;
+use durations::Durations;
 use futures::FutureExt as _;
 use guard::Guard;
-use metrics::{Label, histogram};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 /// The header of the request's id, in and out.
@@ -38,7 +39,6 @@ pub const HTML_CSP: &str = "default-src 'self'; script-src 'self'; style-src 'se
 /// The policy of everything else.
 const API_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
 const REQUEST_ID_MAX: usize = 128;
-const DURATION: &str = "http_request_duration_seconds";
 
 /// Whom the service answers.
 #[derive(Args, Clone, Debug, Default)]
@@ -61,11 +61,12 @@ struct RequestId(Arc<str>);
 struct Frame {
     service: &'static str,
     guard: Guard,
+    durations: Durations,
 }
 
 /// Puts everything around a service's routes. To be called once, last, with all routes merged.
 pub fn layered(router: Router, service: &'static str, config: &HttpConfig) -> Router {
-    let frame = Arc::new(Frame { service, guard: Guard::new(config) });
+    let frame = Arc::new(Frame { service, guard: Guard::new(config), durations: Durations::default() });
     let router = if config.cors_origins.iter().all(String::is_empty) { router } else { router.layer(cors(config)) };
     router.layer(from_fn_with_state(frame, around))
 }
@@ -81,17 +82,7 @@ async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Nex
     let method = method_name(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route_name = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let span = tracing::info_span!(
-        "request",
-        service = frame.service,
-        request_id = &*id.0,
-        method,
-        route = route_name,
-        "otel.name" = format_args!("{method} {route_name}"),
-        "otel.kind" = "server",
-        "otel.status_code" = tracing::field::Empty,
-        "http.response.status_code" = tracing::field::Empty,
-    );
+    let span = request_span(frame.service, &id.0, method, route_name);
     telemetry::stamp(&span, request.headers_mut());
     request.extensions_mut().insert(id.clone());
     let request = body::read_on_when_refused(request);
@@ -105,19 +96,34 @@ async fn around(State(frame): State<Arc<Frame>>, mut request: Request, next: Nex
     };
     let response = answered.instrument(span.clone()).await;
     let (status, took) = (response.status(), started.elapsed());
-    span.record("http.response.status_code", status.as_u16());
-    if status.is_server_error() {
-        span.record("otel.status_code", "ERROR");
+    if telemetry::is_exporting() {
+        span.record("http.response.status_code", status.as_u16());
+        if status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
     }
     span.in_scope(|| log_request(status.as_u16(), took));
-    let labels = vec![
-        Label::from_static_parts("service", frame.service),
-        Label::new("route", route_name.to_owned()),
-        Label::from_static_parts("method", method),
-        Label::new("status", status.as_str().to_owned()),
-    ];
-    histogram!(DURATION, labels).record(took.as_secs_f64());
+    frame.durations.record(frame.service, (route_name, method, status.as_u16()), took);
     response
+}
+
+/// What the log and, where they are exported, the traces know of a request. Fields that only traces want cost nothing
+/// where nobody takes them.
+fn request_span(service: &'static str, request_id: &str, method: &'static str, route: &str) -> Span {
+    if !telemetry::is_exporting() {
+        return tracing::info_span!("request", service, request_id, method, route);
+    }
+    tracing::info_span!(
+        "request",
+        service,
+        request_id,
+        method,
+        route,
+        "otel.name" = format_args!("{method} {route}"),
+        "otel.kind" = "server",
+        "otel.status_code" = tracing::field::Empty,
+        "http.response.status_code" = tracing::field::Empty,
+    )
 }
 
 /// Requests that went well are many and say little: `RUST_LOG=service_kit=debug` shows them.

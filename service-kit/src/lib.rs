@@ -2,6 +2,7 @@
 //! telemetry, the admin port, and the way to the store, the log and the schema registry. Knows nothing of events, rollups or queries.
 
 pub mod admin;
+mod allocator;
 pub mod auth;
 pub mod deletions;
 pub mod http;

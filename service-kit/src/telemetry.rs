@@ -2,10 +2,11 @@
 //! counts.
 
 mod export;
+mod fields;
 mod trace;
 
-pub(crate) use trace::stamp;
 pub use trace::{continue_trace, traceparent};
+pub(crate) use trace::{is_exporting, stamp};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider as _;
@@ -66,7 +67,13 @@ pub fn init_with(service: &'static str, format: &str, level: tracing::Level) -> 
     let lines = if is_text {
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed()
     } else {
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .fmt_fields(fields::JsonFields)
+            .with_writer(std::io::stderr)
+            .boxed()
     };
     let traces = tracer.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
     tracing_subscriber::registry().with(lines.with_filter(filter)).with(traces.with_filter(spans_of_ours())).try_init()?;

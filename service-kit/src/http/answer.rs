@@ -11,6 +11,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use schemas::Problem;
 
+/// Headers that an answer gets here, and those that the server adds.
+const ADDED: usize = 10;
 /// What a framework says about a bad request is short.
 const PLAIN_MAX: u64 = 2_048;
 
@@ -18,6 +20,8 @@ pub(super) async fn finish(response: Response, request_id: &str) -> Response {
     let status = response.status();
     let mut response = if status.is_client_error() || status.is_server_error() { as_problem(response, request_id).await } else { response };
     let headers = response.headers_mut();
+    // Growing it on the way would move what is there time and again.
+    headers.reserve(ADDED);
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
