@@ -13,7 +13,10 @@ mod topics;
 
 pub use config::KafkaConfig;
 
-use crate::{Acknowledgement, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec};
+use crate::{
+    Acknowledgement, Acknowledgements, AppendError, Bounds, GroupConsumer, Log, LogError, LogRecord, ReadFrom, Reader, Record, TopicSpec,
+};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use produce::Producer;
@@ -56,6 +59,10 @@ impl Log for KafkaLog {
 
     fn append(&self, topic: &str, record: Record) -> Result<Acknowledgement, AppendError> {
         self.producer.append(topic, record)
+    }
+
+    fn append_many(&self, topic: &str, records: Vec<(Bytes, Bytes)>, headers: &[(String, Bytes)]) -> Result<Acknowledgements, AppendError> {
+        self.producer.append_many(topic, records, headers)
     }
 
     fn bounds<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<Bounds, LogError>> {

@@ -183,6 +183,30 @@ impl fmt::Debug for Acknowledgement {
     }
 }
 
+/// The outcome of several appends, once the log has answered to all of them: partition and offset of each, in no order.
+pub struct Acknowledgements(BoxFuture<'static, Result<Vec<(u32, u64)>, AppendError>>);
+
+impl Acknowledgements {
+    /// Wraps an implementation's future.
+    pub fn new(outcome: impl Future<Output = Result<Vec<(u32, u64)>, AppendError>> + Send + 'static) -> Self {
+        Self(Box::pin(outcome))
+    }
+}
+
+impl Future for Acknowledgements {
+    type Output = Result<Vec<(u32, u64)>, AppendError>;
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Acknowledgements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acknowledgements")
+    }
+}
+
 /// The log, as the services see it.
 pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// Which log this is: the Kafka cluster's id or the local log's random id.
@@ -197,6 +221,20 @@ pub trait Log: Send + Sync + fmt::Debug + 'static {
     /// Enqueues a record in call order; never blocks. The acknowledgement resolves when the record is durable
     /// or has failed for good; it has an upper bound in time (the delivery time-out).
     fn append(&self, topic: &str, record: Record) -> Result<Acknowledgement, AppendError>;
+
+    /// Enqueues several records, given as key and value, with the same headers; like [`Log::append`] of each. Some may be in
+    /// the log where it answers with an error.
+    fn append_many(&self, topic: &str, records: Vec<(Bytes, Bytes)>, headers: &[(String, Bytes)]) -> Result<Acknowledgements, AppendError> {
+        let append = |(key, value)| self.append(topic, Record { key, value, headers: headers.to_vec() });
+        let appended = records.into_iter().map(append).collect::<Result<Vec<_>, _>>()?;
+        Ok(Acknowledgements::new(async move {
+            let mut positions = Vec::with_capacity(appended.len());
+            for acknowledgement in appended {
+                positions.push(acknowledgement.await?);
+            }
+            Ok(positions)
+        }))
+    }
 
     /// First and next offset of a partition.
     fn bounds<'a>(&'a self, topic: &'a str, partition: u32) -> BoxFuture<'a, Result<Bounds, LogError>>;

@@ -1,11 +1,14 @@
 //! Reads an event's top-level fields one by one and keeps every complaint, so that a client learns of all of
 //! them at once. Knows types and bounds, not what a field is for.
 
+use schemas::canonical::Member;
+use schemas::identity::content_hash_of;
 use schemas::problem::FieldError;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Number, Value};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 /// Levels of JSON, the event itself being the first.
@@ -16,6 +19,7 @@ const MAX_DIGITS: usize = 38;
 const SMALLEST: f64 = 1e-9;
 /// Complaints kept per event. More than the contract has fields, so that each of those is named.
 const MAX_ERRORS: usize = 64;
+const HALF_A_CHARACTER: &str = "holds half a character (a lone surrogate)";
 /// Characters of an unknown field's name in a complaint.
 const MAX_NAME_SHOWN: usize = 128;
 
@@ -30,19 +34,167 @@ pub(crate) enum NoFields {
     NotAnObject(&'static str),
 }
 
+/// The contract's fields, in the order of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    AgentId,
+    CachedInputTokens,
+    Content,
+    ConversationId,
+    CostUsd,
+    ErrorDetails,
+    ErrorType,
+    EventId,
+    InputTokens,
+    MessageType,
+    Metadata,
+    ModelUsed,
+    OutputTokens,
+    ParentSpanId,
+    ReasoningTokens,
+    ResponseTimeMs,
+    SessionId,
+    SpanId,
+    Timestamp,
+    TokenCount,
+    ToolName,
+    TraceId,
+    UserFeedback,
+    UserId,
+}
+
+impl Known {
+    /// All of them.
+    pub(crate) const ALL: [Self; 24] = [
+        Self::AgentId,
+        Self::CachedInputTokens,
+        Self::Content,
+        Self::ConversationId,
+        Self::CostUsd,
+        Self::ErrorDetails,
+        Self::ErrorType,
+        Self::EventId,
+        Self::InputTokens,
+        Self::MessageType,
+        Self::Metadata,
+        Self::ModelUsed,
+        Self::OutputTokens,
+        Self::ParentSpanId,
+        Self::ReasoningTokens,
+        Self::ResponseTimeMs,
+        Self::SessionId,
+        Self::SpanId,
+        Self::Timestamp,
+        Self::TokenCount,
+        Self::ToolName,
+        Self::TraceId,
+        Self::UserFeedback,
+        Self::UserId,
+    ];
+
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::AgentId => "agent_id",
+            Self::CachedInputTokens => "cached_input_tokens",
+            Self::Content => "content",
+            Self::ConversationId => "conversation_id",
+            Self::CostUsd => "cost_usd",
+            Self::ErrorDetails => "error_details",
+            Self::ErrorType => "error_type",
+            Self::EventId => "event_id",
+            Self::InputTokens => "input_tokens",
+            Self::MessageType => "message_type",
+            Self::Metadata => "metadata",
+            Self::ModelUsed => "model_used",
+            Self::OutputTokens => "output_tokens",
+            Self::ParentSpanId => "parent_span_id",
+            Self::ReasoningTokens => "reasoning_tokens",
+            Self::ResponseTimeMs => "response_time_ms",
+            Self::SessionId => "session_id",
+            Self::SpanId => "span_id",
+            Self::Timestamp => "timestamp",
+            Self::TokenCount => "token_count",
+            Self::ToolName => "tool_name",
+            Self::TraceId => "trace_id",
+            Self::UserFeedback => "user_feedback",
+            Self::UserId => "user_id",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "agent_id" => Self::AgentId,
+            "cached_input_tokens" => Self::CachedInputTokens,
+            "content" => Self::Content,
+            "conversation_id" => Self::ConversationId,
+            "cost_usd" => Self::CostUsd,
+            "error_details" => Self::ErrorDetails,
+            "error_type" => Self::ErrorType,
+            "event_id" => Self::EventId,
+            "input_tokens" => Self::InputTokens,
+            "message_type" => Self::MessageType,
+            "metadata" => Self::Metadata,
+            "model_used" => Self::ModelUsed,
+            "output_tokens" => Self::OutputTokens,
+            "parent_span_id" => Self::ParentSpanId,
+            "reasoning_tokens" => Self::ReasoningTokens,
+            "response_time_ms" => Self::ResponseTimeMs,
+            "session_id" => Self::SessionId,
+            "span_id" => Self::SpanId,
+            "timestamp" => Self::Timestamp,
+            "token_count" => Self::TokenCount,
+            "tool_name" => Self::ToolName,
+            "trace_id" => Self::TraceId,
+            "user_feedback" => Self::UserFeedback,
+            "user_id" => Self::UserId,
+            _ => return None,
+        })
+    }
+}
+
 /// An event's fields, by name, with the complaints so far.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     index: usize,
-    values: Map<String, Value>,
-    raw: Vec<(Cow<'a, str>, &'a str)>,
+    fields: Vec<Field<'a>>,
+    /// Where each of the contract's fields is in `fields`; [`NOWHERE`] for one that did not come.
+    places: [u32; Known::ALL.len()],
     errors: Vec<FieldError>,
     errors_left_out: usize,
 }
 
+/// One field as it came.
+#[derive(Debug)]
+pub(crate) struct Field<'a> {
+    /// Whether it is one of the contract's.
+    pub(crate) is_known: bool,
+    /// Its name.
+    pub(crate) name: Cow<'a, str>,
+    /// Its value's text.
+    pub(crate) raw: &'a str,
+    /// Its value; null too where there was something to complain about, so that it is neither absent nor unknown.
+    pub(crate) value: FieldValue<'a>,
+}
+
+/// A field's value: borrowed from the request where it holds no escapes, a tree only where it is one.
+#[derive(Debug)]
+pub(crate) enum FieldValue<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(Cow<'a, str>),
+    /// An array or an object.
+    Tree(Value),
+}
+
+const NOWHERE: u32 = u32::MAX;
+/// Unknown fields beyond which their names are looked up in a set: all are compared with each other otherwise.
+const FEW: usize = 16;
+
 impl<'a> Fields<'a> {
     /// Reads the object in `text`. Fields that are given twice, nest too deep, or hold what JSON allows and
-    /// Unicode or a double does not, are complaints; nulls are dropped.
+    /// Unicode or a double does not, are complaints.
     pub(crate) fn read(index: usize, text: &'a str) -> Result<Self, NoFields> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let entries = deserializer.deserialize_map(Entries).and_then(|entries| {
@@ -54,35 +206,58 @@ impl<'a> Fields<'a> {
             Err(e) if e.is_data() => return Err(not_an_object(text)),
             Err(e) => return Err(NoFields::NotJson(e.to_string())),
         };
-        let mut fields = Self { index, values: Map::new(), raw: Vec::new(), errors: Vec::new(), errors_left_out: 0 };
+        let places = [NOWHERE; Known::ALL.len()];
+        let mut read = Self { index, fields: Vec::with_capacity(entries.len()), places, errors: Vec::new(), errors_left_out: 0 };
+        let mut unknown = 0;
+        let mut names: HashSet<Cow<'a, str>> = HashSet::new();
         for (name, raw) in entries {
-            let raw = raw.get();
-            if fields.values.contains_key(&*name) {
-                fields.complain(&name, "is given twice");
-                continue;
-            }
-            let value = match parse_bounded(raw) {
-                Ok(value) => value,
-                Err(detail) => {
-                    fields.complain(&name, detail);
-                    // Keeps its place, so that it is neither absent nor unknown.
-                    Value::Null
+            let known = Known::parse(&name);
+            let is_there = match known {
+                Some(known) => read.places[known as usize] != NOWHERE,
+                None if unknown < FEW => read.unknown().any(|field| field.name == name),
+                None => {
+                    if names.is_empty() {
+                        names = read.unknown().map(|field| field.name.clone()).collect();
+                    }
+                    !names.insert(name.clone())
                 }
             };
-            fields.values.insert(name.clone().into_owned(), value);
-            fields.raw.push((name, raw));
+            if is_there {
+                read.complain(&name, "is given twice");
+                continue;
+            }
+            let raw = raw.get();
+            let value = match FieldValue::read(raw) {
+                Ok(value) => value,
+                Err(detail) => {
+                    read.complain(&name, detail);
+                    FieldValue::Null
+                }
+            };
+            match known {
+                Some(known) => read.places[known as usize] = u32::try_from(read.fields.len()).unwrap_or(NOWHERE),
+                None => unknown += 1,
+            }
+            read.fields.push(Field { is_known: known.is_some(), name, raw, value });
         }
-        Ok(fields)
+        Ok(read)
     }
 
-    /// The fields as received, for the identity.
-    pub(crate) fn values(&self) -> &Map<String, Value> {
-        &self.values
+    /// Those that are none of the contract's, in the order in which they came.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &Field<'a>> {
+        self.fields.iter().filter(|field| !field.is_known)
     }
 
-    /// The text of every field as received, in order.
-    pub(crate) fn raw(&self) -> &[(Cow<'a, str>, &'a str)] {
-        &self.raw
+    /// One of the contract's.
+    pub(crate) fn get(&self, known: Known) -> Option<&Field<'a>> {
+        self.fields.get(self.places[known as usize] as usize)
+    }
+
+    /// The hash of what the client sent.
+    pub(crate) fn content_hash(&self) -> [u8; 16] {
+        // The contract's fields come in the order that is wanted, which spares most of the sorting.
+        let all = Known::ALL.iter().filter_map(|known| self.get(*known)).chain(self.unknown());
+        content_hash_of(all.filter_map(|field| Some((&*field.name, field.value.member()?))).collect())
     }
 
     /// Adds a complaint.
@@ -117,63 +292,127 @@ impl<'a> Fields<'a> {
     }
 
     /// A string of any length, as sent.
-    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
-        match self.values.get_mut(name)? {
-            Value::Null => None,
-            Value::String(text) => Some(std::mem::take(text)),
+    pub(crate) fn text(&mut self, known: Known) -> Option<Cow<'a, str>> {
+        let field = self.fields.get_mut(self.places[known as usize] as usize)?;
+        match &mut field.value {
+            FieldValue::Null => None,
+            FieldValue::Text(text) => Some(std::mem::take(text)),
             other => {
-                let detail = format!("must be a string, not {}", kind(other));
-                self.complain(name, detail);
+                let detail = format!("must be a string, not {}", other.kind());
+                self.complain(known.name(), detail);
                 None
             }
         }
     }
 
     /// An id or a name of 1 to `max` characters without control characters; empty is absent.
-    pub(crate) fn name(&mut self, name: &str, max: usize) -> Option<String> {
-        let text = self.text(name).filter(|text| !text.is_empty())?;
+    pub(crate) fn name(&mut self, known: Known, max: usize) -> Option<String> {
+        let text = self.text(known).filter(|text| !text.is_empty())?;
         if let Err(detail) = check_name(&text, max) {
-            self.complain(name, detail);
+            self.complain(known.name(), detail);
             return None;
         }
-        Some(text)
+        Some(text.into_owned())
     }
 
     /// A number from `min` to `max`.
-    pub(crate) fn number(&mut self, name: &str, min: f64, max: f64) -> Option<f64> {
-        let value = self.values.get(name).filter(|value| !value.is_null())?;
-        let outcome = match value {
-            Value::Number(number) => {
+    pub(crate) fn number(&mut self, known: Known, min: f64, max: f64) -> Option<f64> {
+        let outcome = match &self.get(known)?.value {
+            FieldValue::Null => return None,
+            FieldValue::Number(number) => {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 if (min..=max).contains(&number) { Ok(number) } else { Err(format!("must be from {min} to {max}")) }
             }
-            other => Err(format!("must be a number, not {}", kind(other))),
+            other => Err(format!("must be a number, not {}", other.kind())),
         };
         match outcome {
             Ok(number) => Some(if number.abs() < SMALLEST { 0.0 } else { number }),
             Err(detail) => {
-                self.complain(name, detail);
+                self.complain(known.name(), detail);
                 None
             }
         }
     }
 
     /// A whole number from 0 to `max`; `1.0` is one.
-    pub(crate) fn count(&mut self, name: &str, max: i64) -> Option<i64> {
-        let value = self.values.get(name).filter(|value| !value.is_null())?;
-        match read_count(value, max) {
+    pub(crate) fn count(&mut self, known: Known, max: i64) -> Option<i64> {
+        let outcome = match &self.get(known)?.value {
+            FieldValue::Null => return None,
+            FieldValue::Number(number) => read_count(number, max),
+            other => Err(format!("must be an integer, not {}", other.kind())),
+        };
+        match outcome {
             Ok(count) => Some(count),
             Err(detail) => {
-                self.complain(name, detail);
+                self.complain(known.name(), detail);
                 None
             }
         }
     }
 }
 
+impl<'a> FieldValue<'a> {
+    /// Parses a field's value after a look at its nesting and its numbers' digits.
+    fn read(raw: &'a str) -> Result<Self, String> {
+        // The text was JSON to the scanner, so what fails now is one of two things that JSON's grammar allows.
+        match raw.as_bytes() {
+            [b'"', text @ .., b'"'] if !text.contains(&b'\\') => Ok(Self::Text(Cow::Borrowed(&raw[1..raw.len() - 1]))),
+            [b'"', ..] => Ok(Self::Text(Cow::Owned(serde_json::from_str(raw).map_err(|_| HALF_A_CHARACTER.to_owned())?))),
+            b"null" => Ok(Self::Null),
+            b"true" => Ok(Self::Bool(true)),
+            b"false" => Ok(Self::Bool(false)),
+            _ => {
+                check_bounds(raw.as_bytes())?;
+                let value = serde_json::from_str(raw).map_err(|e| {
+                    let is_number = e.to_string().starts_with("number out of range");
+                    (if is_number { "holds a number that is out of range" } else { HALF_A_CHARACTER }).to_owned()
+                })?;
+                Ok(match value {
+                    Value::Number(number) => Self::Number(number),
+                    tree => Self::Tree(tree),
+                })
+            }
+        }
+    }
+
+    /// As a part of the identity; a null is none.
+    fn member(&self) -> Option<Member<'_>> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Bool(value) => Member::Bool(*value),
+            Self::Number(number) => Member::Number(number),
+            Self::Text(text) => Member::Text(text),
+            Self::Tree(value) => Member::Tree(value),
+        })
+    }
+
+    /// Whether it is the same as that.
+    pub(crate) fn is(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Self::Null, Value::Null) => true,
+            (Self::Bool(a), Value::Bool(b)) => a == b,
+            (Self::Number(a), Value::Number(b)) => a == b,
+            (Self::Text(a), Value::String(b)) => a == b,
+            (Self::Tree(a), b) => a == b,
+            _ => false,
+        }
+    }
+
+    /// What it is, for a complaint.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::Tree(Value::Array(_)) => "an array",
+            Self::Tree(_) => "an object",
+        }
+    }
+}
+
 /// A whole number from 0 to `max`, or what is wrong with it.
-pub(crate) fn read_count(value: &Value, max: i64) -> Result<i64, String> {
-    let Value::Number(number) = value else { return Err(format!("must be an integer, not {}", kind(value))) };
+pub(crate) fn read_count(number: &Number, max: i64) -> Result<i64, String> {
     if let Some(count) = number.as_i64() {
         return if (0..=max).contains(&count) { Ok(count) } else { Err(format!("must be from 0 to {max}")) };
     }
@@ -189,25 +428,14 @@ pub(crate) fn read_count(value: &Value, max: i64) -> Result<i64, String> {
 
 /// Whether `text` is an id or a name of at most `max` characters; what is wrong where not.
 pub(crate) fn check_name(text: &str, max: usize) -> Result<(), String> {
-    if text.is_empty() || text.chars().count() > max {
+    // A character is a byte at least.
+    if text.is_empty() || text.len() > max && text.chars().count() > max {
         return Err(format!("must be 1 to {max} characters"));
     }
     if text.chars().any(char::is_control) {
         return Err("must not hold control characters".to_owned());
     }
     Ok(())
-}
-
-/// What a value is, for a complaint.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 fn not_an_object(text: &str) -> NoFields {
@@ -221,18 +449,6 @@ fn not_an_object(text: &str) -> NoFields {
         Some(b'n') => NoFields::NotAnObject("null"),
         _ => NoFields::NotAnObject("a number"),
     }
-}
-
-/// Parses a field's value after a look at its nesting and its numbers' digits.
-fn parse_bounded(raw: &str) -> Result<Value, String> {
-    if !raw.starts_with('"') {
-        check_bounds(raw.as_bytes())?;
-    }
-    // The text was JSON to the scanner, so what fails now is one of two things that JSON's grammar allows.
-    serde_json::from_str(raw).map_err(|e| {
-        let is_number = e.to_string().starts_with("number out of range");
-        (if is_number { "holds a number that is out of range" } else { "holds half a character (a lone surrogate)" }).to_owned()
-    })
 }
 
 fn check_bounds(raw: &[u8]) -> Result<(), String> {
@@ -358,23 +574,50 @@ mod tests {
 
     #[test]
     fn whole_numbers_may_be_written_as_fractions() {
-        let mut f = fields(r#"{"a":1.0,"b":1e3,"c":1.5,"d":-1,"e":1e12,"f":1000000000001,"g":"1","h":-0.0,"i":null}"#);
-        assert_eq!(f.count("a", 1_000_000_000_000), Some(1));
-        assert_eq!(f.count("b", 1_000_000_000_000), Some(1000));
-        assert_eq!(f.count("e", 1_000_000_000_000), Some(1_000_000_000_000));
-        assert_eq!(f.count("h", 1_000_000_000_000), Some(0));
-        assert_eq!(f.count("i", 1_000_000_000_000), None);
-        assert!(!f.is_faulty());
-        for name in ["c", "d", "f", "g"] {
-            assert_eq!(f.count(name, 1_000_000_000_000), None);
+        let count = |value: &str| {
+            let text = format!(r#"{{"token_count":{value}}}"#);
+            let mut fields = fields(&text);
+            let count = fields.count(Known::TokenCount, 1_000_000_000_000);
+            (count, fields.into_errors().len())
+        };
+        for (value, whole) in [("1.0", 1), ("1e3", 1_000), ("1e12", 1_000_000_000_000), ("-0.0", 0)] {
+            assert_eq!(count(value), (Some(whole), 0), "{value}");
         }
-        assert_eq!(f.into_errors().len(), 4);
+        for value in ["1.5", "-1", "1000000000001", "\"1\""] {
+            assert_eq!(count(value), (None, 1), "{value}");
+        }
+        assert_eq!(count("null"), (None, 0));
+        assert_eq!(fields("{}").count(Known::TokenCount, 1), None);
     }
 
     #[test]
     fn tiny_numbers_become_zero() {
-        let mut f = fields(r#"{"a":1e-10,"b":-1e-300,"c":1e-9}"#);
-        assert_eq!((f.number("a", -1.0, 1.0), f.number("b", -1.0, 1.0), f.number("c", -1.0, 1.0)), (Some(0.0), Some(0.0), Some(1e-9)));
+        let number = |value: &str| fields(&format!(r#"{{"cost_usd":{value}}}"#)).number(Known::CostUsd, -1.0, 1.0);
+        assert_eq!([number("1e-10"), number("-1e-300"), number("1e-9")], [Some(0.0), Some(0.0), Some(1e-9)]);
+    }
+
+    #[test]
+    fn many_unknown_fields_are_told_apart_too() {
+        let many = |last: &str| {
+            let names: Vec<_> = (0..1_000).map(|n| format!(r#""f{n}":1"#)).collect();
+            format!(r#"{{{},"{last}":2}}"#, names.join(","))
+        };
+        assert!(!fields(&many("g")).is_faulty());
+        for twice in ["f0", "f15", "f16", "f999"] {
+            assert_eq!(error(&many(twice)), "is given twice");
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_contract_is_found_by_its_name() {
+        for known in Known::ALL {
+            assert_eq!(Known::parse(known.name()), Some(known));
+        }
+        assert!(Known::ALL.is_sorted_by_key(|known| known.name()), "as the identity wants them");
+        let text = r#"{"zeta":1,"session_id":"s","alpha":2,"agent_id":"a"}"#;
+        assert_eq!(fields(text).unknown().map(|field| &*field.name).collect::<Vec<_>>(), ["zeta", "alpha"]);
+        assert_eq!(fields(text).get(Known::SessionId).map(|field| field.raw), Some("\"s\""));
+        assert!(fields(text).get(Known::Content).is_none());
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(crate) fn with_unknown_fields(metadata: Option<&str>, known: Option<&Map<Str
     Some(text)
 }
 
+/// The keys that [`lift`] knows and that are no fields of the contract themselves.
+pub(crate) const LIFTED: [&str; 2] = ["tokens_prompt", "tokens_completion"];
+
 /// Takes known keys into the event's fields where those are absent. A key whose value does not fit its field
 /// stays what it is: metadata.
 pub(crate) fn lift(metadata: &Map<String, Value>, event: &mut AgentEvent) {
@@ -40,7 +43,7 @@ pub(crate) fn lift(metadata: &Map<String, Value>, event: &mut AgentEvent) {
         let text = metadata.get(key)?.as_str()?;
         check_name(text, max).is_ok().then(|| text.to_owned())
     };
-    let count = |key: &str| metadata.get(key).and_then(|value| read_count(value, MAX_COUNT).ok());
+    let count = |key: &str| metadata.get(key).and_then(|value| read_count(value.as_number()?, MAX_COUNT).ok());
     let fill = |field: &mut Option<String>, key: &str, max: usize| {
         if field.is_none() {
             *field = name(key, max);

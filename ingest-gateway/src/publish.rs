@@ -85,23 +85,13 @@ impl Publisher {
         // Where somebody waits to hold, nobody comes in any more.
         let _open = self.gate.try_read().map_err(|_| PublishError::Held)?;
         let started = Instant::now();
-        let headers = self.headers(origin);
-        let mut acknowledgements = Vec::with_capacity(events.len());
-        for Encoded { key, value } in events {
-            acknowledgements.push(self.log.append(&self.topic, Record { key, value, headers: headers.clone() })?);
-        }
-        let positions = timeout(self.within, async {
-            let mut positions = Vec::with_capacity(acknowledgements.len());
-            for acknowledgement in acknowledgements {
-                let (partition, offset) = acknowledgement.await?;
-                positions.push(Position { epoch: self.epoch, partition, offset });
-            }
-            Ok::<_, AppendError>(positions)
-        });
+        let records = events.into_iter().map(|Encoded { key, value }| (key, value)).collect();
+        let acknowledged = self.log.append_many(&self.topic, records, &self.headers(origin))?;
+        let positions = timeout(self.within, acknowledged);
         let positions = positions.await.map_err(|_| PublishError::TimedOut(self.within))??;
         counter!(PUBLISHED).increment(positions.len() as u64);
         histogram!(PUBLISH_DURATION).record(started.elapsed().as_secs_f64());
-        Ok(Receipt::of(positions))
+        Ok(Receipt::of(positions.into_iter().map(|(partition, offset)| Position { epoch: self.epoch, partition, offset })))
     }
 
     /// The topic of the events.

@@ -1,15 +1,16 @@
 //! From an event's JSON text to an [`AgentEvent`], or to every reason why it is none. The contract's rules for
 //! events live here and nowhere else. Pure: the clock's reading comes in with [`Rules`].
 
-use crate::fields::{Fields, NoFields, kind};
+use crate::fields::{Field, FieldValue, Fields, Known, NoFields};
 use crate::metadata;
 use schemas::agent_id;
-use schemas::identity::{content_hash, is_valid_event_id};
+use schemas::identity::is_valid_event_id;
 use schemas::price::{MAX_COST_USD, PriceTable};
 use schemas::problem::FieldError;
 use schemas::time::{DAY_US, format_micros, parse_client_time};
 use schemas::{AgentEvent, AgentId, MessageType};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// Bytes of an event's JSON text.
@@ -25,34 +26,6 @@ const MAX_RESPONSE_TIME_MS: f64 = 1e9;
 const EARLIEST_US: i64 = 946_684_800_000_000;
 /// How far a client's clock may be ahead of ours.
 const AHEAD_US: i64 = 600_000_000;
-
-/// The contract's fields; anything else at the top level is unknown.
-const KNOWN: [&str; 24] = [
-    "agent_id",
-    "event_id",
-    "timestamp",
-    "message_type",
-    "content",
-    "metadata",
-    "error_details",
-    "response_time_ms",
-    "token_count",
-    "model_used",
-    "user_feedback",
-    "user_id",
-    "session_id",
-    "conversation_id",
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "tool_name",
-    "error_type",
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "reasoning_tokens",
-    "cost_usd",
-];
 
 /// What an event is judged by besides its text.
 #[derive(Clone, Debug)]
@@ -98,32 +71,32 @@ pub(crate) fn validate(index: usize, text: &str, key_id: Option<&str>, rules: &R
         Ok(fields) => fields,
         Err(reason) => return Err(Refused { is_json: !matches!(reason, NoFields::NotJson(_)), ..Refused::of(index, reason.to_string()) }),
     };
-    let hash = content_hash(fields.values());
+    let hash = fields.content_hash();
     let agent = read_agent(&mut fields, rules.agent);
     let (event_id, timestamp, id_source) = read_identity(&mut fields, key_id, rules);
     let message_type = read_message_type(&mut fields);
 
     let mut event = AgentEvent::new(agent, timestamp, event_id, message_type.unwrap_or(MessageType::CustomMetric));
     event.content_hash = hash;
-    event.content = fields.text("content");
-    event.error_details = fields.text("error_details");
-    event.response_time_ms = fields.number("response_time_ms", 0.0, MAX_RESPONSE_TIME_MS);
-    event.token_count = fields.count("token_count", MAX_COUNT);
-    event.model_used = fields.name("model_used", MAX_NAME);
-    event.user_feedback = fields.number("user_feedback", 1.0, 5.0);
-    event.user_id = fields.name("user_id", MAX_ID);
-    event.session_id = fields.name("session_id", MAX_ID);
-    event.conversation_id = fields.name("conversation_id", MAX_ID);
-    event.trace_id = fields.name("trace_id", MAX_ID);
-    event.span_id = fields.name("span_id", MAX_ID);
-    event.parent_span_id = fields.name("parent_span_id", MAX_ID);
-    event.tool_name = fields.name("tool_name", MAX_NAME);
-    event.error_type = fields.name("error_type", MAX_NAME);
-    event.input_tokens = fields.count("input_tokens", MAX_COUNT);
-    event.output_tokens = fields.count("output_tokens", MAX_COUNT);
-    event.cached_input_tokens = fields.count("cached_input_tokens", MAX_COUNT);
-    event.reasoning_tokens = fields.count("reasoning_tokens", MAX_COUNT);
-    event.cost_usd = fields.number("cost_usd", 0.0, MAX_COST_USD);
+    event.content = fields.text(Known::Content).map(Cow::into_owned);
+    event.error_details = fields.text(Known::ErrorDetails).map(Cow::into_owned);
+    event.response_time_ms = fields.number(Known::ResponseTimeMs, 0.0, MAX_RESPONSE_TIME_MS);
+    event.token_count = fields.count(Known::TokenCount, MAX_COUNT);
+    event.model_used = fields.name(Known::ModelUsed, MAX_NAME);
+    event.user_feedback = fields.number(Known::UserFeedback, 1.0, 5.0);
+    event.user_id = fields.name(Known::UserId, MAX_ID);
+    event.session_id = fields.name(Known::SessionId, MAX_ID);
+    event.conversation_id = fields.name(Known::ConversationId, MAX_ID);
+    event.trace_id = fields.name(Known::TraceId, MAX_ID);
+    event.span_id = fields.name(Known::SpanId, MAX_ID);
+    event.parent_span_id = fields.name(Known::ParentSpanId, MAX_ID);
+    event.tool_name = fields.name(Known::ToolName, MAX_NAME);
+    event.error_type = fields.name(Known::ErrorType, MAX_NAME);
+    event.input_tokens = fields.count(Known::InputTokens, MAX_COUNT);
+    event.output_tokens = fields.count(Known::OutputTokens, MAX_COUNT);
+    event.cached_input_tokens = fields.count(Known::CachedInputTokens, MAX_COUNT);
+    event.reasoning_tokens = fields.count(Known::ReasoningTokens, MAX_COUNT);
+    event.cost_usd = fields.number(Known::CostUsd, 0.0, MAX_COST_USD);
     read_metadata(&mut fields, &mut event, rules.is_strict);
 
     if fields.is_faulty() {
@@ -149,12 +122,12 @@ impl Refused {
 }
 
 fn read_agent(fields: &mut Fields<'_>, from_path: Option<&AgentId>) -> String {
-    let given = fields.text("agent_id").filter(|id| !id.is_empty());
+    let given = fields.text(Known::AgentId).filter(|id| !id.is_empty());
     if let Some(agent) = from_path {
         return agent.as_str().to_owned();
     }
     match given {
-        Some(id) if agent_id::is_valid(&id) => id,
+        Some(id) if agent_id::is_valid(&id) => id.into_owned(),
         Some(_) => {
             fields.complain("agent_id", agent_id::RULE);
             String::new()
@@ -167,7 +140,7 @@ fn read_agent(fields: &mut Fields<'_>, from_path: Option<&AgentId>) -> String {
 }
 
 fn read_message_type(fields: &mut Fields<'_>) -> Option<MessageType> {
-    let Some(name) = fields.text("message_type") else {
+    let Some(name) = fields.text(Known::MessageType) else {
         fields.complain_once("message_type", "is required");
         return None;
     };
@@ -181,13 +154,13 @@ fn read_message_type(fields: &mut Fields<'_>) -> Option<MessageType> {
 
 /// Event id (empty where it follows from the content), timestamp and where the id comes from.
 fn read_identity(fields: &mut Fields<'_>, key_id: Option<&str>, rules: &Rules<'_>) -> (String, i64, IdSource) {
-    let own_id = fields.text("event_id").filter(|id| !id.is_empty());
+    let own_id = fields.text(Known::EventId).filter(|id| !id.is_empty());
     if own_id.as_deref().is_some_and(|id| !is_valid_event_id(id)) {
         fields.complain("event_id", "must be 1 to 64 letters, digits or . _ : -");
     }
     let is_own = own_id.is_some();
-    let id = own_id.or_else(|| key_id.map(str::to_owned));
-    let text = fields.text("timestamp");
+    let id = own_id.map(Cow::into_owned).or_else(|| key_id.map(str::to_owned));
+    let text = fields.text(Known::Timestamp);
     let none = (String::new(), rules.now, IdSource::Fresh);
     if let Some(text) = text {
         let Some(time) = parse_client_time(&text) else {
@@ -247,50 +220,50 @@ fn fresh_id(at: i64) -> Uuid {
 }
 
 fn read_metadata(fields: &mut Fields<'_>, event: &mut AgentEvent, is_strict: bool) {
-    let sent = match fields.values().get("metadata") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(_)) => fields.raw().iter().find(|(name, _)| name == "metadata").map(|(_, raw)| *raw),
+    let sent = match fields.get(Known::Metadata).map(|field| &field.value) {
+        None | Some(FieldValue::Null) => None,
+        Some(FieldValue::Tree(Value::Object(_))) => fields.get(Known::Metadata).map(|field| field.raw),
         Some(other) => {
-            let detail = format!("must be an object, not {}", kind(other));
+            let detail = format!("must be an object, not {}", other.kind());
             fields.complain("metadata", detail);
             None
         }
     };
-    let unknown: Vec<(String, &str)> = fields
-        .raw()
-        .iter()
-        .filter(|(name, raw)| !KNOWN.contains(&name.as_ref()) && *raw != "null")
-        .map(|(name, raw)| (name.clone().into_owned(), *raw))
-        .collect();
+    let is_given = |field: &&Field<'_>| field.raw != "null";
     if is_strict {
-        for (name, _) in &unknown {
+        let names: Vec<String> = fields.unknown().filter(is_given).map(|field| field.name.to_string()).collect();
+        for name in &names {
             fields.complain(name, "is not a field of the contract");
         }
-        if !unknown.is_empty() {
+        if !names.is_empty() {
             return;
         }
     }
-    // Two values for one key: neither may vanish without a word.
-    let differs = |name: &str| {
-        let inside = fields.values().get("metadata").and_then(|m| m.get(name));
-        inside.is_some_and(|inside| fields.values().get(name) != Some(inside))
+    let known = match fields.get(Known::Metadata).map(|field| &field.value) {
+        Some(FieldValue::Tree(Value::Object(known))) => Some(known),
+        _ => None,
     };
-    let torn: Vec<String> = unknown.iter().filter(|(name, _)| differs(name)).map(|(name, _)| name.clone()).collect();
-    for name in &torn {
-        fields.complain(name, "is not a field of the contract, and metadata has another value under this name");
-    }
+    let unknown: Vec<&Field<'_>> = fields.unknown().filter(is_given).collect();
+    // Two values for one key: neither may vanish without a word.
+    let differs = |field: &&&Field<'_>| known.and_then(|known| known.get(&*field.name)).is_some_and(|inside| !field.value.is(inside));
+    let torn: Vec<String> = unknown.iter().filter(differs).map(|field| field.name.to_string()).collect();
     if !torn.is_empty() {
+        for name in &torn {
+            fields.complain(name, "is not a field of the contract, and metadata has another value under this name");
+        }
         return;
     }
-    let known = sent.and_then(|_| fields.values().get("metadata")).and_then(Value::as_object);
-    let added: Vec<(&str, &str)> = unknown.iter().map(|(name, raw)| (name.as_str(), *raw)).collect();
+    let added: Vec<(&str, &str)> = unknown.iter().map(|field| (&*field.name, field.raw)).collect();
     event.metadata = metadata::with_unknown_fields(sent, known, &added);
     if let Some(known) = known {
         metadata::lift(known, event);
     }
-    let unknown: Map<String, Value> =
-        unknown.iter().filter_map(|(name, _)| fields.values().get(name).map(|value| (name.clone(), value.clone()))).collect();
-    metadata::lift(&unknown, event);
+    let beside = unknown.iter().filter(|field| metadata::LIFTED.contains(&&*field.name));
+    let beside: Map<String, Value> =
+        beside.filter_map(|field| Some((field.name.to_string(), serde_json::from_str(field.raw).ok()?))).collect();
+    if !beside.is_empty() {
+        metadata::lift(&beside, event);
+    }
 }
 
 fn fill_defaults(event: &mut AgentEvent, prices: &PriceTable) {
@@ -424,8 +397,12 @@ mod tests {
         let event = event(&with(&format!(r#"{},"content":"","error_details":"""#, empty.join(","))));
         assert_eq!((event.model_used, event.user_id, event.tool_name, event.error_type, event.span_id), (None, None, None, None, None));
         assert_eq!((event.content.as_deref(), event.error_details.as_deref()), (Some(""), Some("")));
-        let nulls: Vec<_> =
-            KNOWN.iter().filter(|name| !["message_type", "timestamp"].contains(name)).map(|name| format!(r#""{name}":null"#)).collect();
+        let nulls: Vec<_> = Known::ALL
+            .map(Known::name)
+            .iter()
+            .filter(|name| !["message_type", "timestamp"].contains(name))
+            .map(|name| format!(r#""{name}":null"#))
+            .collect();
         assert_eq!(super::tests::event(&with(&nulls.join(","))).metadata, None);
     }
 

@@ -4,26 +4,53 @@
 //! ([`crate::identity`]), so nothing here may ever change what it writes.
 
 use serde_json::{Map, Number, Value};
+use std::io::Write as _;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// A value that is not, or not only, a tree in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Member<'a> {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number as parsed.
+    Number(&'a Number),
+    /// A string's text, its escapes resolved.
+    Text(&'a str),
+    /// Anything.
+    Tree(&'a Value),
+}
+
 /// Appends an object's canonical form, with the members that `keep` lets through.
 pub fn write_object(out: &mut Vec<u8>, object: &Map<String, Value>, keep: impl Fn(&str, &Value) -> bool) {
-    let mut members: Vec<_> = object.iter().filter(|(name, value)| keep(name, value)).collect();
+    let members = object.iter().filter(|(name, value)| keep(name, value));
+    write_members(out, &mut members.map(|(name, value)| (name.as_str(), Member::Tree(value))).collect::<Vec<_>>());
+}
+
+/// Appends the canonical form of an object with these members; it sorts them.
+pub fn write_members(out: &mut Vec<u8>, members: &mut [(&str, Member<'_>)]) {
     // By UTF-16 code units; for names in ASCII that is the order of the bytes.
     if members.iter().all(|(name, _)| name.is_ascii()) {
-        members.sort_unstable_by_key(|(name, _)| *name);
+        if !members.is_sorted_by_key(|(name, _)| *name) {
+            members.sort_unstable_by_key(|(name, _)| *name);
+        }
     } else {
         members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
     }
     out.push(b'{');
-    for (i, (name, value)) in members.into_iter().enumerate() {
+    for (i, (name, value)) in members.iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
         write_string(out, name);
         out.push(b':');
-        write_value(out, value);
+        match value {
+            Member::Bool(true) => out.extend_from_slice(b"true"),
+            Member::Bool(false) => out.extend_from_slice(b"false"),
+            Member::Number(number) => write_number(out, number),
+            Member::Text(text) => write_string(out, text),
+            Member::Tree(value) => write_value(out, value),
+        }
     }
     out.push(b'}');
 }
@@ -52,6 +79,13 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    // Nearly every text is written as it is. Without a way out in the loop the compiler looks at many bytes at once.
+    let is_plain = bytes.chunks(64).all(|some| some.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\')));
+    if is_plain {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut written = 0;
     for (i, byte) in bytes.iter().enumerate() {
         let short = match byte {
@@ -83,7 +117,7 @@ fn write_number(out: &mut Vec<u8>, number: &Number) {
         out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
         return;
     }
-    out.extend_from_slice(number.to_string().as_bytes());
+    write!(out, "{number}").expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]

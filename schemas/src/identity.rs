@@ -18,7 +18,7 @@
 //!
 //! The ordinal counts equal events (same agent, same content hash) of one request from 0.
 
-use crate::canonical::write_object;
+use crate::canonical::{Member, write_members};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -27,8 +27,15 @@ const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 
 /// The hash of an event's fields as received. Ignores `agent_id`, `event_id` and nulls.
 pub fn content_hash(fields: &Map<String, Value>) -> [u8; 16] {
+    let there = fields.iter().filter(|(_, value)| !value.is_null());
+    content_hash_of(there.map(|(name, value)| (name.as_str(), Member::Tree(value))).collect())
+}
+
+/// The same of fields one by one, without nulls. Ignores `agent_id` and `event_id`.
+pub fn content_hash_of(mut fields: Vec<(&str, Member<'_>)>) -> [u8; 16] {
+    fields.retain(|(name, _)| !matches!(*name, "agent_id" | "event_id"));
     let mut canonical = Vec::with_capacity(512);
-    write_object(&mut canonical, fields, |name, value| !matches!(name, "agent_id" | "event_id") && !value.is_null());
+    write_members(&mut canonical, &mut fields);
     let mut hasher = Sha256::new();
     hasher.update(DOMAIN);
     hasher.update(&canonical);

@@ -4,7 +4,8 @@ use super::config::KafkaConfig;
 use super::record;
 use super::report::{self, Report};
 use super::unavailable;
-use crate::{Acknowledgement, AppendError, LogError, Record};
+use crate::{Acknowledgement, Acknowledgements, AppendError, LogError, Record};
+use bytes::Bytes;
 use metrics::{Counter, Histogram, counter, histogram};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,7 +15,7 @@ use rdkafka::{ClientContext, Statistics};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -48,22 +49,48 @@ impl Producer {
     }
 
     pub(super) fn append(&self, topic: &str, record: Record) -> Result<Acknowledgement, AppendError> {
-        let size = record.key.len() + record.value.len();
-        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let place = self.0.room.take(size + headers).ok_or(AppendError::BufferFull)?;
+        let all = self.append_many(topic, vec![(record.key, record.value)], &record.headers)?;
+        Ok(Acknowledgement::new(async move {
+            let position = all.await?.first().copied();
+            position.ok_or_else(|| AppendError::NotAcknowledged("the broker named no position".into()))
+        }))
+    }
+
+    /// They take their place in the buffer together, and are told of together: when the last of them was reported.
+    pub(super) fn append_many(
+        &self,
+        topic: &str,
+        records: Vec<(Bytes, Bytes)>,
+        headers: &[(String, Bytes)],
+    ) -> Result<Acknowledgements, AppendError> {
+        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let sizes = records.iter().map(|(key, value)| key.len() + value.len());
+        let (bytes, largest) = (sizes.clone().sum::<usize>() + header_bytes * records.len(), sizes.max().unwrap_or(0));
+        let place = self.0.room.take(records.len(), bytes).ok_or(AppendError::BufferFull)?;
         let (sender, report) = oneshot::channel();
-        let pending = Box::new(Pending { place, sender, meters: self.0.meters(topic), started: Instant::now() });
-        let mut native = BaseRecord::with_opaque_to(topic, pending).key(record.key.as_ref()).payload(record.value.as_ref());
-        if !record.headers.is_empty() {
-            native = native.headers(record::to_headers(&record.headers));
+        let batch = Arc::new(Batch {
+            left: AtomicUsize::new(records.len()),
+            outcome: Mutex::new((Ok(Vec::with_capacity(records.len())), Some(sender))),
+            meters: self.0.meters(topic),
+            started: Instant::now(),
+            _place: place,
+        });
+        let (client, headers) = (self.0.client(), (!headers.is_empty()).then(|| record::to_headers(headers)));
+        for (key, value) in &records {
+            let mut native = BaseRecord::with_opaque_to(topic, Arc::clone(&batch)).key(key.as_ref()).payload(value.as_ref());
+            native.headers = headers.clone();
+            client.send(native).map_err(|(error, _)| self.0.failed(&error, largest))?;
         }
-        self.0.client().send(native).map_err(|(error, _)| self.0.failed(&error, size))?;
 
         let this = Arc::clone(&self.0);
-        Ok(Acknowledgement::new(async move {
+        Ok(Acknowledgements::new(async move {
             match report.await {
-                Ok(Ok(position)) => position.ok_or_else(|| AppendError::NotAcknowledged("the broker named no position".into())),
-                Ok(Err(error)) => Err(this.failed(&error, size)),
+                Ok(Ok(positions)) => {
+                    // After a retry the broker may only say that it has a record.
+                    let positions: Option<Vec<_>> = positions.into_iter().collect();
+                    positions.ok_or_else(|| AppendError::NotAcknowledged("the broker named no position".into()))
+                }
+                Ok(Err(error)) => Err(this.failed(&error, largest)),
                 Err(_) => Err(AppendError::NotAcknowledged("the producer was closed".into())),
             }
         }))
@@ -134,20 +161,21 @@ struct Room {
     bytes: AtomicUsize,
 }
 
-/// A record's place in the buffer, given back when dropped.
+/// A place of some records in the buffer, given back when dropped.
 struct Place {
     room: Arc<Room>,
+    records: usize,
     bytes: usize,
 }
 
 impl Room {
-    fn take(self: &Arc<Self>, bytes: usize) -> Option<Place> {
-        take(&self.records, 1)?;
+    fn take(self: &Arc<Self>, records: usize, bytes: usize) -> Option<Place> {
+        take(&self.records, records)?;
         if take(&self.bytes, bytes).is_none() {
-            self.records.fetch_add(1, Ordering::AcqRel);
+            self.records.fetch_add(records, Ordering::AcqRel);
             return None;
         }
-        Some(Place { room: Arc::clone(self), bytes })
+        Some(Place { room: Arc::clone(self), records, bytes })
     }
 }
 
@@ -158,17 +186,22 @@ fn take(left: &AtomicUsize, wanted: usize) -> Option<usize> {
 impl Drop for Place {
     fn drop(&mut self) {
         self.room.bytes.fetch_add(self.bytes, Ordering::AcqRel);
-        self.room.records.fetch_add(1, Ordering::AcqRel);
+        self.room.records.fetch_add(self.records, Ordering::AcqRel);
     }
 }
 
-/// A record under way. Goes through librdkafka with it.
-struct Pending {
-    place: Place,
-    /// `None` where the broker has the record but did not say where (after a retry it may only say that it has it).
-    sender: oneshot::Sender<Result<Option<(u32, u64)>, KafkaError>>,
+/// Positions of what was reported so far; `None` where the broker has a record but did not say where.
+type Reported = Result<Vec<Option<(u32, u64)>>, KafkaError>;
+
+/// Records under way together. Goes through librdkafka with each of them.
+struct Batch {
+    /// Records that were not reported yet.
+    left: AtomicUsize,
+    outcome: Mutex<(Reported, Option<oneshot::Sender<Reported>>)>,
     meters: Meters,
     started: Instant,
+    /// Kept until the last was reported.
+    _place: Place,
 }
 
 /// Takes the delivery reports, on the producer's thread.
@@ -187,21 +220,32 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Pending>;
+    type DeliveryOpaque = Arc<Batch>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
-        let Pending { place, sender, meters, started } = *pending;
-        let outcome = match result {
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        let mut outcome = batch.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
             Ok(message) => {
-                meters.appended.increment(1);
-                meters.duration.record(started.elapsed());
-                Ok(u32::try_from(message.partition()).ok().zip(u64::try_from(message.offset()).ok()))
+                batch.meters.appended.increment(1);
+                if let Ok(positions) = &mut outcome.0 {
+                    positions.push(u32::try_from(message.partition()).ok().zip(u64::try_from(message.offset()).ok()));
+                }
             }
-            Err((error, _)) => Err(error.clone()),
-        };
-        // First the room, then the news of it.
-        drop(place);
-        // Whoever appended may not wait for it any more.
-        drop(sender.send(outcome));
+            Err((error, _)) if outcome.0.is_ok() => outcome.0 = Err(error.clone()),
+            Err(_) => {}
+        }
+        if batch.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let reported = std::mem::replace(&mut outcome.0, Ok(Vec::new()));
+        let sender = outcome.1.take();
+        drop(outcome);
+        batch.meters.duration.record(batch.started.elapsed());
+        // First the room, then the news of it: whoever was acknowledged may append again.
+        drop(batch);
+        if let Some(sender) = sender {
+            // Whoever appended may not wait for it any more.
+            drop(sender.send(reported));
+        }
     }
 }
