@@ -14,7 +14,7 @@ use crate::decode::Decoder;
 use crate::failpoint::{Failpoints, Point};
 use crate::flush::ItemUpdate;
 use crate::insert::{InsertError, Inserter};
-use crate::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig};
+use crate::partition::{Command, DeadReason, Guards, InsertOutcome, Partition, PartitionConfig, weight_of};
 use crate::rebuild_from;
 use crate::shards::ShardPlans;
 use crate::stopped::StoppedPartitions;
@@ -44,6 +44,8 @@ use tokio_util::task::JoinMap;
 
 /// Partitions whose beginning is looked up at once.
 const STARTS_AT_ONCE: usize = 16;
+/// How often a partition that is busy tells what it holds and how far it is behind.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 /// How often a checkpoint is written at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -192,16 +194,18 @@ struct Group {
 struct Worker {
     inbox: mpsc::UnboundedSender<Message>,
     weight: Arc<Weight>,
-    is_paused: bool,
 }
 
-/// Bytes that a partition holds: on their way to its task, and in its state.
+/// Bytes that a partition holds: on their way to its task (as what they will be there, or a backlog would be let in whose
+/// events then take several times its bytes), and in its state.
 #[derive(Debug, Default)]
 struct Weight {
     queued: AtomicUsize,
     held: AtomicUsize,
     /// The partition has stopped: there is no room for anything.
     is_stopped: AtomicBool,
+    /// Nothing more comes until there is room again.
+    is_paused: AtomicBool,
 }
 
 impl Weight {
@@ -291,7 +295,7 @@ impl Group {
             tracing::info!(partition = assignment.partition, offset, "partition assigned");
             self.shared.stopped.forget(assignment.partition);
             self.tasks.spawn(assignment.partition, measure::spending(Arc::clone(&task.spent), task.run(messages)));
-            self.workers.insert(assignment.partition, Worker { inbox, weight, is_paused: false });
+            self.workers.insert(assignment.partition, Worker { inbox, weight });
             self.shared.partitions.store(self.workers.len(), Ordering::Relaxed);
         }
         Ok(())
@@ -305,11 +309,14 @@ impl Group {
         }
         for (partition, records) in by_partition {
             let Some(worker) = self.workers.get_mut(&partition) else { continue };
-            worker.weight.queued.fetch_add(records.iter().map(LogRecord::weight).sum(), Ordering::Relaxed);
+            worker.weight.queued.fetch_add(records.iter().map(weight_of).sum(), Ordering::Relaxed);
             // A task that ended is reported by join_next.
-            if worker.inbox.send(Message::Records(records)).is_ok() && !worker.is_paused && worker.weight.is_above(budget) {
-                worker.is_paused = true;
+            let is_paused = || worker.weight.is_paused.load(Ordering::Relaxed);
+            if worker.inbox.send(Message::Records(records)).is_ok() && !is_paused() && worker.weight.is_above(budget) {
+                worker.weight.is_paused.store(true, Ordering::Relaxed);
                 is_held(self.consumer.pause(partition))?;
+                // Its task may have been through before it could see that it is waited for.
+                self.shared.room.notify_one();
             }
         }
         Ok(())
@@ -318,8 +325,8 @@ impl Group {
     fn resume_where_there_is_room(&mut self) -> Result<(), LogError> {
         let budget = self.budget();
         for (partition, worker) in &mut self.workers {
-            if worker.is_paused && !worker.weight.is_above(budget / 2) {
-                worker.is_paused = false;
+            if worker.weight.is_paused.load(Ordering::Relaxed) && !worker.weight.is_above(budget / 2) {
+                worker.weight.is_paused.store(false, Ordering::Relaxed);
                 is_held(self.consumer.resume(*partition))?;
             }
         }
@@ -483,6 +490,8 @@ struct PartitionTask {
     /// Taken from the inbox, not decoded yet: behind one whose schema the registry has yet to tell.
     undecoded: VecDeque<LogRecord>,
     decoding: Option<Decoding>,
+    /// When it last told what it holds and how far it is behind.
+    told: Option<Instant>,
 }
 
 impl PartitionTask {
@@ -517,6 +526,7 @@ impl PartitionTask {
             spent: Arc::default(),
             undecoded: VecDeque::new(),
             decoding: None,
+            told: None,
         }
     }
 
@@ -606,10 +616,15 @@ impl PartitionTask {
         self.commit_if_due();
         let held = self.state.weight();
         self.weight.held.store(held, Ordering::Relaxed);
-        self.shared.room.notify_one();
-        measure::memory(self.id, self.weight.total());
-        let behind = self.state.oldest_unfinished_ms().map_or(0.0, |ms| (schemas::time::now_micros() / 1_000 - ms) as f64 / 1e3);
-        measure::lag_seconds(self.id, behind);
+        if self.weight.is_paused.load(Ordering::Relaxed) {
+            self.shared.room.notify_one();
+        }
+        if self.told.is_none_or(|at| at.elapsed() >= TELL_EVERY) || held == 0 {
+            self.told = Some(Instant::now());
+            measure::memory(self.id, self.weight.total());
+            let behind = self.state.oldest_unfinished_ms().map_or(0.0, |ms| (schemas::time::now_micros() / 1_000 - ms) as f64 / 1e3);
+            measure::lag_seconds(self.id, behind);
+        }
     }
 
     /// Says once that the partition has stopped. What is not counted stays in the log, so it need not be held here.
@@ -627,7 +642,7 @@ impl PartitionTask {
     }
 
     fn drop_undecoded(&mut self) {
-        let bytes = self.undecoded.drain(..).map(|record| record.weight()).sum();
+        let bytes = self.undecoded.drain(..).map(|record| weight_of(&record)).sum();
         self.weight.queued.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -647,7 +662,7 @@ impl PartitionTask {
         {
             // After a seek a batch from before it may still come.
             if record.offset < self.next_offset {
-                self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
+                self.weight.queued.fetch_sub(weight_of(&record), Ordering::Relaxed);
                 continue;
             }
             self.next_offset = record.offset + 1;
@@ -666,7 +681,7 @@ impl PartitionTask {
     }
 
     fn begin(&mut self, record: Arc<LogRecord>, decoded: Result<AgentEvent, DeadReason>) {
-        self.weight.queued.fetch_sub(record.weight(), Ordering::Relaxed);
+        self.weight.queued.fetch_sub(weight_of(&record), Ordering::Relaxed);
         self.state.record(record, decoded);
     }
 

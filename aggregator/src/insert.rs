@@ -17,7 +17,6 @@ use schemas::item::{
     AGENT_ID, CONTENT_HASH, DELETED, EventItemOptions, SRC, TIMESTAMP, TableNames, event_attributes, event_partition_key, event_sort_key, s,
 };
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 /// How raw events are written.
 #[derive(Clone, Debug)]
@@ -193,11 +192,12 @@ impl Inserter {
         let options = EventItemOptions { indexed_types: self.indexed_types.clone(), ttl: insertion.ttl };
         let (hash, _) = self.key(insertion);
         let attributes = event_attributes(&insertion.event, &hash, &self.src(partition, insertion.offset), &options);
-        let mut text = format!("INSERT INTO \"{}\" VALUE {{", self.tables.events);
+        let names: usize = attributes.iter().map(|(name, _)| name.len() + 5).sum();
+        let mut text = String::with_capacity(24 + self.tables.events.len() + names);
+        text.extend(["INSERT INTO \"", &self.tables.events, "\" VALUE {"]);
         let mut parameters: Vec<AttributeValue> = Vec::with_capacity(attributes.len());
         for (i, (name, value)) in attributes.into_iter().enumerate() {
-            let comma = if i == 0 { "" } else { ", " };
-            write!(text, "{comma}'{name}': ?").expect("writing to a string cannot fail");
+            text.extend([if i == 0 { "'" } else { ",'" }, name, "':?"]);
             parameters.push(value);
         }
         text.push('}');

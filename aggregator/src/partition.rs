@@ -40,8 +40,10 @@ pub const INSERTS_PER_REQUEST: usize = 25;
 const INSERT_LINGER_MS: u64 = 5;
 /// First and longest wait before something is tried again, ms.
 const BACKOFF_MS: (u64, u64) = (25, 5_000);
-/// Memory that an unfinished position holds besides its record: slots and additions.
-const POSITION_WEIGHT: usize = 320;
+/// Memory that an unfinished position holds: its places in the queues of its items, and what it adds to them.
+const POSITION_WEIGHT: usize = 700;
+/// Memory that a record which waits for its insert holds beside twice its bytes, once as they came and once decoded.
+const PENDING_WEIGHT: usize = 1_500;
 /// Items that a partition remembers beyond those in use; a tenth as many sets of users, twice as many names, and four
 /// times as many agents.
 const REMEMBERED: usize = 20_000;
@@ -172,7 +174,21 @@ pub enum Command {
 struct Pending {
     record: Arc<LogRecord>,
     event: Arc<AgentEvent>,
+    /// The items that it adds to.
+    keys: [MetricKey; 4],
+    identity: Identity,
     attempts: u32,
+}
+
+impl Pending {
+    fn weight(record: &LogRecord) -> usize {
+        record.weight() * 2 + PENDING_WEIGHT
+    }
+}
+
+/// Memory that a record takes once a partition has it.
+pub fn weight_of(record: &LogRecord) -> usize {
+    Pending::weight(record) + POSITION_WEIGHT
 }
 
 #[derive(Debug)]
@@ -312,10 +328,10 @@ impl Partition {
         for key in &keys {
             self.expect(key, offset);
         }
-        self.pending_bytes += record.weight() * 2;
+        self.pending_bytes += Pending::weight(&record);
         let identity = identity_of(&event, &mut self.names);
         let agent = Arc::clone(&identity.0);
-        self.pending.insert(offset, Pending { record, event: Arc::new(event), attempts: 0 });
+        self.pending.insert(offset, Pending { record, event: Arc::new(event), keys, identity: identity.clone(), attempts: 0 });
         // Of several records with one identity only one is under way: a request must not name a key twice.
         let same = self.identities.entry(identity).or_default();
         same.push_back(offset);
@@ -576,10 +592,18 @@ impl Partition {
 
     /// In each table the item learns what the position adds, and goes on.
     fn resolve(&mut self, key: &MetricKey, offset: u64, addition: Option<&Arc<Addition>>) {
+        let (is_draining, cadence) = (self.is_draining, self.config.cadence);
         for table in self.tables() {
             let target = table.of(key);
-            self.item(target.clone()).queue.resolve(offset, addition.cloned());
-            self.poke_item(&target);
+            let item = self.item(target.clone());
+            item.queue.resolve(offset, addition.cloned());
+            // What is under way or has its time goes on by itself, unless there is enough for an update now, or something to
+            // be dropped.
+            let is_full = item.is_agent && item.queue.ready() >= cadence.events();
+            let is_seen_to = item.queue.is_busy() || item.scheduled.is_some() && !is_full && !is_draining;
+            if !is_seen_to || addition.is_none() {
+                self.poke_item(&target);
+            }
         }
     }
 
@@ -649,12 +673,13 @@ impl Partition {
                 self.frontier.meet(offset);
             }
         }
-        let versions: Vec<Target> = self.tables().iter().map(|table| table.of(&target.key)).collect();
-        if versions.iter().any(|version| self.items.get(version).is_some_and(|item| item.queue.is_busy())) {
+        let tables = self.tables();
+        let is_busy = |table: &Table| self.items.get(&table.of(&target.key)).is_some_and(|item| item.queue.is_busy());
+        if tables.iter().any(is_busy) {
             return;
         }
         let now = self.now;
-        let Some(due) = versions.iter().filter_map(|version| self.due(version)).max() else { return };
+        let Some(due) = tables.iter().filter_map(|table| self.due(&table.of(&target.key))).max() else { return };
         if due > now {
             let Some(item) = self.items.get_mut(target) else { return };
             if item.scheduled.is_none_or(|at| at > due) {
@@ -663,7 +688,7 @@ impl Partition {
             }
             return;
         }
-        for version in versions {
+        for version in tables.iter().map(|table| table.of(&target.key)) {
             let Some(item) = self.items.get_mut(&version) else { continue };
             match item.queue.start_next() {
                 Next::Nothing => {}
@@ -701,13 +726,13 @@ impl Partition {
     /// The insert's own obligation is met; the items learn what the position adds.
     fn resolve_insert(&mut self, offset: u64, addition: Option<Arc<Addition>>, outcome: Outcome) {
         let Some(pending) = self.pending.remove(&offset) else { return };
-        self.pending_bytes -= pending.record.weight() * 2;
+        self.pending_bytes -= Pending::weight(&pending.record);
         self.resolve_record(offset, pending.record.appended_at_ms, outcome);
-        for key in self.keys_of(&pending.event) {
+        for key in pending.keys {
             self.resolve(&key, offset, addition.as_ref());
         }
         self.frontier.meet(offset);
-        let identity = identity_of(&pending.event, &mut self.names);
+        let identity = pending.identity;
         if let Some(delayed) = self.delayed.get_mut(&identity.0) {
             delayed.in_flight = delayed.in_flight.saturating_sub(1);
             delayed.attempts = 0;
