@@ -38,10 +38,11 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Partitions read at once for one question.
 const WIDTH: usize = 16;
-/// Directories up to this size are read anew for each question.
+/// Directories up to this size are believed shortly, larger ones for longer.
 const SMALL_DIRECTORY: usize = 5_000;
-/// How long a larger directory is believed; newer agents are in the live table.
-const DIRECTORY_AGE: Duration = Duration::from_secs(30);
+/// How long a small directory is believed, a larger one, and one of which it is known that agents are missing. Those are in
+/// the live table, so what is missing is only when they were first seen.
+const DIRECTORY_AGES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_millis(500)];
 
 /// Why the store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -264,14 +265,24 @@ impl Store {
         Ok(item.map(|item| item.get(FIRST_SEEN).and_then(|v| v.as_n().ok()?.parse().ok()).unwrap_or(0)))
     }
 
-    /// All agents ever seen, with the time (µs) of the first sight. A large directory may be half a minute old.
-    pub(crate) async fn directory(&self) -> Result<Arc<BTreeMap<String, i64>>, StoreError> {
+    /// All agents ever seen, with the time (µs) of the first sight, as of some seconds ago; read anew where `is_missing` says
+    /// that agents came since. Who asks while it is read gets what is being read.
+    pub(crate) async fn directory(
+        &self,
+        is_missing: impl Fn(&BTreeMap<String, i64>) -> bool,
+    ) -> Result<Arc<BTreeMap<String, i64>>, StoreError> {
+        let asked_at = Instant::now();
         let mut kept = self.inner.directory.lock().await;
-        if let Some(directory) = kept.as_ref()
-            && directory.agents.len() > SMALL_DIRECTORY
-            && directory.read_at.elapsed() < DIRECTORY_AGE
-        {
-            return Ok(Arc::clone(&directory.agents));
+        if let Some(directory) = kept.as_ref() {
+            let [small, large, incomplete] = DIRECTORY_AGES;
+            let age = match directory.agents.len() {
+                SMALL_DIRECTORY.. => large,
+                _ if is_missing(&directory.agents) => incomplete,
+                _ => small,
+            };
+            if directory.read_at >= asked_at || directory.read_at.elapsed() < age {
+                return Ok(Arc::clone(&directory.agents));
+            }
         }
         let read_at = Instant::now();
         let agents = Arc::new(self.read_directory().await?);
