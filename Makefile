@@ -116,9 +116,11 @@ check-deploy: ## Compose, Dockerfile, nginx (started and routed through) and Pro
 	@deploy/setup.sh check
 	deploy/check.sh
 
-bench: ## Measures standalone; BENCH_ARGS=kafka the services on Kafka and DynamoDB Local
-	@deploy/setup.sh $(if $(findstring kafka,$(BENCH_ARGS)),engines,build)
-	cargo build --release --locked -p bench -p agent-tally $(if $(findstring kafka,$(BENCH_ARGS)),$(SERVICES))
+bench: ## Measures everything, side by side with others; BENCH_ARGS="gateway --rounds 5" a part, kafka on Kafka and DynamoDB Local
+	@deploy/setup.sh bench
+	$(if $(findstring kafka,$(BENCH_ARGS)),@deploy/setup.sh engines)
+	@$(MAKE) $(DASHBOARD)
+	cargo build --release --locked -p bench $(BINARIES)
 	$(TARGET)/release/bench $(BENCH_ARGS)
 
 mutants: ## Switches each exactly-once guard, and each rule of a rebuild, off and shows that a test fails

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that the tools for a job are there: `deploy/setup.sh build|engines|test|check|fuzz`.
+# Makes sure that the tools for a job are there: `deploy/setup.sh build|engines|test|check|fuzz|bench`.
 # As root on a machine with apt-get it installs what is missing; elsewhere it says what to install and fails.
 set -euo pipefail
 
-job=${1:?"which job: build, engines, test, check or fuzz"}
+job=${1:?"which job: build, engines, test, check, fuzz or bench"}
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=${AGENT_TALLY_TOOLS:-$HOME/.cache/agent-tally/tools}
 
@@ -122,8 +122,23 @@ install_python_tools() {
   printf '%s\n' "$python_tools" >"$stamp"
 }
 
+# What the design that is measured beside ours runs on, made once per list of versions.
+install_bench_python() {
+  local list="$root/deploy/bench/fastapi/requirements.txt" home="$tools/bench-python"
+  if cmp -s "$list" "$home/.installed"; then return; fi
+  say "installing FastAPI and boto into $home"
+  rm -rf "$home"
+  python3 -m venv "$home"
+  "$home/bin/pip" install --quiet --disable-pip-version-check -r "$list" || fail "pip could not install $list"
+  cp "$list" "$home/.installed"
+}
+
 case $job in
   build) need_compiler && need_node && install_missing && need_rust ;;
+  bench)
+    need_compiler && need_node && need_python && want wrk wrk && want taskset util-linux && install_missing && need_rust
+    install_bench_python
+    ;;
   fuzz) need_compiler && install_missing && need_rust ;;
   engines) need_compiler && need_java && install_missing && need_rust ;;
   test)
@@ -134,5 +149,5 @@ case $job in
     need_compiler && need_node && need_linters && need_python && install_missing && need_rust && need_rust_linters
     install_python_tools
     ;;
-  *) fail "unknown job $job: build, engines, test, check or fuzz" ;;
+  *) fail "unknown job $job: build, engines, test, check, fuzz or bench" ;;
 esac

@@ -5,11 +5,11 @@
 
 use crate::Options;
 use crate::latency::{Probe, Targets, Urls, table};
+use crate::parts::free_address;
 use crate::process::{Place, Server};
 use anyhow::ensure;
 use engines::dynamodb::DynamoDbLocal;
 use engines::kafka::Kafka;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,9 +65,4 @@ impl Services {
         let (gateway, query) = (listening("ingest-gateway").await?, listening("query-api").await?);
         Ok(Self { gateway, query, aggregator })
     }
-}
-
-/// An address that was free a moment ago.
-fn free_address() -> std::io::Result<SocketAddr> {
-    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }

@@ -3,17 +3,26 @@
 //!
 //! It measures and never judges: a missed target is printed as such and the run still succeeds.
 
+mod aggregator;
 mod cost;
 mod counted;
+mod gateway;
 mod kafka;
 mod latency;
 mod load;
 mod machine;
+mod paced;
+mod parts;
+mod plot;
 mod process;
 mod processor;
+mod push;
+mod queries;
 mod report;
+mod side_by_side;
 mod start;
 mod throughput;
+mod wrk;
 
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
@@ -46,9 +55,18 @@ struct Options {
     /// Times that the sustained load and the burst are repeated, each on an empty directory; the table shows the median.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Rounds of what is measured side by side.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each server's load in a round.
+    #[arg(long, default_value_t = 4)]
+    round_seconds: u64,
     /// Further arguments of `agent-tally serve`, in one word: --serve='--flush balanced'.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     serve: String,
+    /// A document to put the tables into, the plots beside it.
+    #[arg(long)]
+    write: Option<std::path::PathBuf>,
     /// Where the servers' data goes (default: the temporary directory). The disk decides what an fsync costs.
     #[arg(long)]
     data: Option<std::path::PathBuf>,
@@ -69,13 +87,31 @@ enum What {
     Kafka,
     /// DynamoDB write units and dollars, computed.
     Cost,
+    /// The gateway beside axum and FastAPI, on a mock broker (needs `deploy/setup.sh bench`).
+    Gateway,
+    /// From the post to the push over SSE.
+    Push,
+    /// The query API's answers with 10,000 agents.
+    Queries,
+    /// The aggregator on a mock broker and an instant store.
+    Aggregator,
 }
 
 impl Options {
     fn asked(&self) -> Vec<What> {
         let mut asked = self.what.clone();
         if asked.is_empty() {
-            asked = vec![What::Start, What::Latency, What::Sustained, What::Burst, What::Cost];
+            asked = vec![
+                What::Start,
+                What::Latency,
+                What::Sustained,
+                What::Burst,
+                What::Cost,
+                What::Push,
+                What::Queries,
+                What::Gateway,
+                What::Aggregator,
+            ];
         }
         if self.kafka && !asked.contains(&What::Kafka) {
             asked.push(What::Kafka);
@@ -99,7 +135,11 @@ async fn main() -> anyhow::Result<()> {
             What::Burst => throughput::burst(&place, &options).await?,
             What::Kafka => kafka::measure(&place, &options).await?,
             What::Cost => cost::print()?,
+            What::Push => push::measure(&place, &options).await?,
+            What::Queries => queries::measure(&place, &options).await?,
+            What::Gateway => gateway::measure(&place, &options).await?,
+            What::Aggregator => aggregator::measure(&place, &options).await?,
         }
     }
-    Ok(())
+    options.write.as_deref().map_or(Ok(()), report::write_into)
 }

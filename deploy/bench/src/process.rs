@@ -38,6 +38,11 @@ impl Place {
         self.directory.path()
     }
 
+    /// A file for the log of a process of that name.
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}-{}.log", self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
     /// Starts `agent-tally serve` on an empty directory; returns when it says that it is ready.
     pub(crate) fn standalone(&self) -> anyhow::Result<Server> {
         let data = self.directory.path().join(format!("data-{}", self.next.fetch_add(1, Ordering::Relaxed)));
@@ -64,13 +69,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a binary of this workspace; its log goes to a file, which is shown where it ends too soon.
     pub(crate) fn start(name: &str, arguments: &[String], environment: &[(String, String)], log: &Path) -> anyhow::Result<Self> {
-        let program = beside(name)?;
+        let mut command = Command::new(beside(name)?);
+        command.args(arguments).envs(environment.iter().cloned());
+        Self::spawn(name, command, log)
+    }
+
+    /// Starts any program so.
+    pub(crate) fn spawn(name: &str, mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let stderr = std::fs::File::create(log)?;
         let began = Instant::now();
-        let child = Command::new(program)
-            .args(arguments)
+        let child = command
             .env_remove("RUST_LOG")
-            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -81,12 +90,17 @@ impl Server {
 
     /// Waits for the line that names the URL.
     pub(crate) fn await_url(&mut self) -> anyhow::Result<()> {
+        self.await_word(|word| word.starts_with("http://"))
+    }
+
+    /// Waits for a line with a word like that: its address.
+    pub(crate) fn await_word(&mut self, is_address: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let stdout = self.child.stdout.take().context("standard output is piped")?;
         let mut lines = BufReader::new(stdout).lines();
         for line in lines.by_ref() {
             let line = line?;
-            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
-                self.url = url.trim_end_matches('/').to_owned();
+            if let Some(address) = line.split_whitespace().find(|word| is_address(word)) {
+                self.url = address.trim_end_matches('/').to_owned();
                 // Whatever else it prints must not fill the pipe.
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(());
@@ -108,8 +122,14 @@ impl Server {
         Ok(())
     }
 
+    /// Its URL, or whatever address it said.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Processor seconds of all its threads, ended ones too.
+    pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
+        crate::processor::seconds(self.pid()).with_context(|| format!("the processor time of {}", self.name))
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -208,6 +228,13 @@ fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).context("it has ended")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<f64>()? / 1_024.0)
+}
+
+/// A program that runs on that core alone.
+pub(crate) fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(program);
+    command
 }
 
 /// The binary of that name in the directory of this one: what cargo built in the same profile.

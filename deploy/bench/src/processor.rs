@@ -89,6 +89,11 @@ fn group(name: &str) -> String {
     name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches(['-', '_']).to_owned()
 }
 
+/// Processor seconds that a process has used with all its threads.
+pub(crate) fn seconds(pid: u32) -> anyhow::Result<f64> {
+    Ok(ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat"))?) as f64 / TICKS_PER_SECOND)
+}
+
 /// User and system time.
 fn ticks(stat: &str) -> u64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

@@ -1,13 +1,34 @@
-//! Markdown tables on standard output, and the figures in them. Owns how a figure is written.
+//! Markdown tables on standard output and in a document, and the figures in them. Owns how a figure is written.
 
+use anyhow::Context as _;
 use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// What was said so far.
+static SAID: Mutex<String> = Mutex::new(String::new());
+/// What is measured stands between these in a document.
+const BEGIN: &str = "<!-- begin: make bench -->";
+const END: &str = "<!-- end: make bench -->";
 
 /// Prints a section at once, so that a long run shows how far it is.
 pub(crate) fn say(section: &str) -> anyhow::Result<()> {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    said.push_str(section);
+    said.push('\n');
     let mut out = std::io::stdout().lock();
     writeln!(out, "{section}")?;
     Ok(out.flush()?)
+}
+
+/// Puts everything that was said into a document, in place of what was measured before.
+pub(crate) fn write_into(document: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(document).with_context(|| format!("cannot read {}", document.display()))?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{} has no place for it: {BEGIN}", document.display()))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("{} has no end of its place: {END}", document.display()))?;
+    let said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::fs::write(document, format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", said.trim()))?)
 }
 
 /// A markdown table under a heading.
