@@ -117,7 +117,7 @@ check-deploy: ## Compose, Dockerfile, nginx (started and routed through) and Pro
 	deploy/check.sh
 
 bench: ## Measures everything, side by side with others; BENCH_ARGS="gateway --rounds 5" a part, kafka on Kafka and DynamoDB Local
-	@deploy/setup.sh bench
+	@deploy/setup.sh $(if $(or $(findstring gateway,$(BENCH_ARGS)),$(if $(BENCH_ARGS),,all)),bench,build)
 	$(if $(findstring kafka,$(BENCH_ARGS)),@deploy/setup.sh engines)
 	@$(MAKE) $(DASHBOARD)
 	cargo build --release --locked -p bench $(BINARIES)

@@ -46,6 +46,8 @@ use tokio_util::task::JoinMap;
 const STARTS_AT_ONCE: usize = 16;
 /// How often a partition that is busy tells what it holds and how far it is behind.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+/// No answer that came within this is slow.
+const LEAST_SLOW: Duration = Duration::from_millis(200);
 /// How often a checkpoint is written at most.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -116,9 +118,10 @@ pub(crate) async fn consume(
 }
 
 /// Answers that take longer say that too much is asked at once: well before an attempt's time is up and it is sent again.
+/// Some turns are several requests, one after the other; however short an attempt's time is, those are not slow by that.
 fn slow_answer(store: &Client) -> Duration {
     let attempt = store.config().timeout_config().and_then(TimeoutConfig::operation_attempt_timeout);
-    attempt.unwrap_or(Duration::from_secs(3)) / 4
+    (attempt.unwrap_or(Duration::from_secs(3)) / 4).max(LEAST_SLOW)
 }
 
 async fn await_log_id(log: &Arc<dyn Log>, shutdown: &CancellationToken) -> anyhow::Result<String> {

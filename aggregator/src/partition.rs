@@ -41,7 +41,7 @@ const INSERT_LINGER_MS: u64 = 5;
 /// First and longest wait before something is tried again, ms.
 const BACKOFF_MS: (u64, u64) = (25, 5_000);
 /// Memory that an unfinished position holds: its places in the queues of its items, and what it adds to them.
-const POSITION_WEIGHT: usize = 700;
+const POSITION_WEIGHT: usize = 450;
 /// Memory that a record which waits for its insert holds beside twice its bytes, once as they came and once decoded.
 const PENDING_WEIGHT: usize = 1_500;
 /// Items that a partition remembers beyond those in use; a tenth as many sets of users, twice as many names, and four

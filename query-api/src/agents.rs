@@ -177,7 +177,7 @@ async fn agents_read(State(state): State<Arc<AppState>>, headers: HeaderMap, mut
     parameters.check()?;
     let bound_to = format!("agents;{}", parameters.fingerprint(&["detail", "sort", "q", "status", "start_date", "end_date"]));
     let after = cursor.map(|text| cursor::decode::<After>(&bound_to, &text)).transpose()?;
-    let directory = state.store.directory(|known| state.live.has_others_than(known)).await?;
+    let directory = state.store.directory().await?;
     let Some(wishes) = wishes else {
         let count = if has_limit { limit } else { usize::MAX };
         let ids: Vec<String> = all_ids(&state, &directory, &search).into_iter().take(count).collect();

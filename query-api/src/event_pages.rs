@@ -244,7 +244,7 @@ fn too_far(scope: &Scope) -> ApiError {
 
 /// The agents most recently seen with the time of their newest event, newest first.
 async fn recent_agents(state: &AppState) -> Result<(Vec<(Arc<str>, i64)>, Scope), ApiError> {
-    let directory = state.store.directory(|known| state.live.has_others_than(known)).await?;
+    let directory = state.store.directory().await?;
     let mut agents = state.live.most_recent(MERGED_AGENTS + 1);
     // The live table keeps milliseconds; an event may be later within its own.
     agents.iter_mut().for_each(|(_, last_at)| *last_at += 999);

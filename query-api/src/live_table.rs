@@ -26,7 +26,6 @@ use rows::Rows;
 use schemas::AgentTotals;
 use schemas::codec::TOTALS;
 use schemas::time::{day_of, now_micros};
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
@@ -189,11 +188,6 @@ impl LiveTable {
         agents.truncate(count);
         agents.sort_unstable_by(newest_first);
         agents.into_iter().map(|(at, id)| (Arc::clone(id), at)).collect()
-    }
-
-    /// Whether it knows an agent that is not among these.
-    pub(crate) fn has_others_than<V>(&self, agents: &BTreeMap<String, V>) -> bool {
-        self.read().agents().any(|id| !agents.contains_key(&**id))
     }
 
     /// Number of rows (agent × day).

@@ -38,11 +38,10 @@ const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Partitions read at once for one question.
 const WIDTH: usize = 16;
-/// Directories up to this size are believed shortly, larger ones for longer.
+/// Directories up to this size are believed for a moment, larger ones for longer.
 const SMALL_DIRECTORY: usize = 5_000;
-/// How long a small directory is believed, a larger one, and one of which it is known that agents are missing. Those are in
-/// the live table, so what is missing is only when they were first seen.
-const DIRECTORY_AGES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_millis(500)];
+/// How long a directory is believed, a small and a large one. However many ask, a small one is read twice a second at most.
+const DIRECTORY_AGES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
 /// Why the store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +145,14 @@ struct Inner {
     /// Which version of the metrics table is read.
     metrics_tables: FollowedTables,
     has_conversation_index: bool,
-    directory: tokio::sync::Mutex<Option<Directory>>,
+    directory: tokio::sync::Mutex<KnownDirectory>,
+}
+
+#[derive(Debug, Default)]
+struct KnownDirectory {
+    read: Option<Directory>,
+    /// When it was last tried in vain.
+    failed_at: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -180,7 +186,7 @@ impl Store {
             shards,
             metrics_tables,
             has_conversation_index,
-            directory: tokio::sync::Mutex::new(None),
+            directory: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -265,29 +271,34 @@ impl Store {
         Ok(item.map(|item| item.get(FIRST_SEEN).and_then(|v| v.as_n().ok()?.parse().ok()).unwrap_or(0)))
     }
 
-    /// All agents ever seen, with the time (µs) of the first sight, as of some seconds ago; read anew where `is_missing` says
-    /// that agents came since. Who asks while it is read gets what is being read.
-    pub(crate) async fn directory(
-        &self,
-        is_missing: impl Fn(&BTreeMap<String, i64>) -> bool,
-    ) -> Result<Arc<BTreeMap<String, i64>>, StoreError> {
+    /// All agents ever seen, with the time (µs) of the first sight, as of a moment ago; a large directory may be half a minute
+    /// old. Whoever asks while it is read shares what comes of it.
+    pub(crate) async fn directory(&self) -> Result<Arc<BTreeMap<String, i64>>, StoreError> {
         let asked_at = Instant::now();
-        let mut kept = self.inner.directory.lock().await;
-        if let Some(directory) = kept.as_ref() {
-            let [small, large, incomplete] = DIRECTORY_AGES;
-            let age = match directory.agents.len() {
-                SMALL_DIRECTORY.. => large,
-                _ if is_missing(&directory.agents) => incomplete,
-                _ => small,
-            };
+        let mut known = self.inner.directory.lock().await;
+        if let Some(directory) = &known.read {
+            let [small, large] = DIRECTORY_AGES;
+            let age = if directory.agents.len() > SMALL_DIRECTORY { large } else { small };
             if directory.read_at >= asked_at || directory.read_at.elapsed() < age {
                 return Ok(Arc::clone(&directory.agents));
             }
         }
+        // A store that is silent would be asked by one after the other.
+        if known.failed_at.is_some_and(|failed_at| failed_at >= asked_at) {
+            return Err(StoreError::Passing { operation: "Query", code: "no_answer".into() });
+        }
         let read_at = Instant::now();
-        let agents = Arc::new(self.read_directory().await?);
-        *kept = Some(Directory { agents: Arc::clone(&agents), read_at });
-        Ok(agents)
+        match self.read_directory().await {
+            Ok(agents) => {
+                let agents = Arc::new(agents);
+                known.read = Some(Directory { agents: Arc::clone(&agents), read_at });
+                Ok(agents)
+            }
+            Err(error) => {
+                known.failed_at = error.is_retryable().then_some(Instant::now());
+                Err(error)
+            }
+        }
     }
 
     async fn read_directory(&self) -> Result<BTreeMap<String, i64>, StoreError> {

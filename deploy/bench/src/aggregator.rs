@@ -4,7 +4,7 @@
 use crate::Options;
 use crate::parts::{MEASURED, OnParts, REST, free_address, part};
 use crate::plot::{self, Bar};
-use crate::process::{Place, Server, beside};
+use crate::process::{MemoryWatch, Place, Server, beside};
 use crate::report::{Table, say, thousands, verdict};
 use crate::side_by_side::median;
 use anyhow::{Context as _, ensure};
@@ -12,20 +12,24 @@ use std::time::{Duration, Instant};
 
 /// Partitions of the events: the mock broker keeps only so much of each.
 const PARTITIONS: &str = "16";
-/// Events that are waiting when the aggregator starts.
+/// Events that are waiting when the aggregator starts, and the most of them in one partition: the mock broker drops more.
 const EVENTS: u64 = 600_000;
+const EVENTS_OF_A_PARTITION: u64 = 50_000;
 /// Events of the put-and-update program.
 const PUTS: &str = "60000";
 /// So few that about a hundred events of each are added at once.
 const AGENTS: usize = 100;
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// An agent's day and hour, the fleet's, and the log's own item.
+const ITEMS_PER_EVENT: f64 = 5.0;
+/// Rarely, since rendering the metrics is work of the process that is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) async fn measure(place: &Place, options: &Options) -> anyhow::Result<()> {
     let store = part(place, REST, &["dynamodb"])?;
     let (mut ours, mut peer, mut grouped, mut memory) = (vec![], vec![], vec![], vec![]);
     for _ in 0..options.rounds {
-        let run = counted(place, &store, AGENTS).await?;
+        let run = counted(place, &store, AGENTS, 1).await?;
         ours.push(run.per_core);
         grouped.push(run.events_per_update);
         memory.push(run.memory_mb);
@@ -48,18 +52,18 @@ pub(crate) async fn measure(place: &Place, options: &Options) -> anyhow::Result<
         say(&plot::bars(document, "aggregator", "Aggregator: events per core and second", &bars)?)?;
     }
 
-    let mut table = Table::new(
-        "Aggregator: memory and cost as agents grow",
-        &["agents", "µs per event", "events per update", "highest resident memory"],
-    );
+    let columns = ["agents", "µs per event", "events per update", "highest resident memory"];
+    let mut table = Table::new("Aggregator: time and memory as agents grow", &columns);
     for agents in [1, 100, 1_000, 10_000, 100_000] {
-        let run = counted(place, &store, agents).await?;
-        table.row(&[
-            &thousands(agents as f64),
-            &format!("{:.2}", 1e6 / run.per_core),
-            &format!("{:.0}", run.events_per_update),
-            &format!("{:.0} MB", run.memory_mb),
-        ]);
+        let run = counted(place, &store, agents, 1).await?;
+        run.row(&mut table, &thousands(agents as f64));
+    }
+    table.print()?;
+    let columns = ["processes", "µs per event, all together", "events per update", "highest resident memory of one"];
+    let mut table = Table::new("Aggregator: processes that share the partitions", &columns);
+    for processes in [1, 2, 4, 8] {
+        let run = counted(place, &store, AGENTS, processes).await?;
+        run.row(&mut table, &processes.to_string());
     }
     table.print()
 }
@@ -71,24 +75,56 @@ struct Run {
     memory_mb: f64,
 }
 
-/// Counts what waits on a broker of its own.
-async fn counted(place: &Place, store: &Server, agents: usize) -> anyhow::Result<Run> {
-    let (events, agents) = (EVENTS.to_string(), agents.to_string());
+impl Run {
+    fn row(&self, table: &mut Table, what: &str) {
+        let memory = format!("{:.0} MB", self.memory_mb);
+        table.row(&[what, &format!("{:.2}", 1e6 / self.per_core), &format!("{:.0}", self.events_per_update), &memory]);
+    }
+}
+
+/// Counts what waits on a broker of its own, with so many aggregators on the one core.
+async fn counted(place: &Place, store: &Server, agents: usize, processes: usize) -> anyhow::Result<Run> {
+    let waiting = EVENTS.min(EVENTS_OF_A_PARTITION * agents as u64);
+    let (events, agents) = (waiting.to_string(), agents.to_string());
     let kafka = part(place, REST, &["kafka", "--partitions", PARTITIONS, "--events", &events, "--agents", &agents])?;
-    let admin = free_address()?;
     let on_parts = OnParts { place, kafka: &kafka, store };
-    let more = [("ADMIN_LISTEN", admin.to_string()), ("FLUSH_CADENCE", "balanced".into())];
-    let server = on_parts.service(&beside("aggregator")?, &[], &more, admin).await?;
-    let memory = server.watch_memory();
-    let metrics = Metrics { url: format!("http://{admin}/metrics"), client: reqwest::Client::builder().no_proxy().build()? };
+    let mut members = Vec::new();
+    for _ in 0..processes {
+        let admin = free_address()?;
+        let more = [("ADMIN_LISTEN", admin.to_string()), ("FLUSH_CADENCE", "balanced".into())];
+        let server = on_parts.service(&beside("aggregator")?, &[], &more, admin).await?;
+        let memory = server.watch_memory();
+        let metrics = Metrics { url: format!("http://{admin}/metrics"), client: reqwest::Client::builder().no_proxy().build()? };
+        members.push((metrics, server, memory));
+    }
     // The group has formed and connections are open by then.
-    let (first, started) = metrics.await_counted(&server, EVENTS / 5).await?;
-    let (last, ended) = metrics.await_counted(&server, EVENTS).await?;
+    let (first, started) = await_counted(&members, waiting / 5).await?;
+    let (last, ended) = await_counted(&members, waiting).await?;
     let per_core = (last.inserted - first.inserted) / (ended - started);
-    let events_per_update = 4.0 * last.inserted / last.updates;
-    let run = Run { per_core, events_per_update, memory_mb: memory.highest() * 1.048_576 };
-    server.stop()?;
-    Ok(run)
+    let mut memory_mb = 0.0_f64;
+    for (_, server, memory) in members {
+        memory_mb = memory_mb.max(memory.highest() * 1.048_576);
+        server.stop()?;
+    }
+    Ok(Run { per_core, events_per_update: ITEMS_PER_EVENT * last.inserted / last.updates, memory_mb })
+}
+
+/// Waits until so many events are inserted by all together; what they said, and their processor seconds by then.
+async fn await_counted(members: &[(Metrics, Server, MemoryWatch)], events: u64) -> anyhow::Result<(Counted, f64)> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (mut sum, mut seconds) = (Counted::default(), 0.0);
+        for (metrics, server, _) in members {
+            let counted = metrics.read().await?;
+            (sum.inserted, sum.updates) = (sum.inserted + counted.inserted, sum.updates + counted.updates);
+            seconds += server.processor_seconds()?;
+        }
+        if sum.inserted >= events as f64 {
+            return Ok((sum, seconds));
+        }
+        ensure!(Instant::now() < deadline, "{} of {events} events were inserted within {PATIENCE:?}", sum.inserted);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// What the aggregator says of itself.
@@ -98,26 +134,13 @@ struct Metrics {
     client: reqwest::Client,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     inserted: f64,
     updates: f64,
 }
 
 impl Metrics {
-    /// Waits until so many events are inserted; what it said, and the processor seconds by then.
-    async fn await_counted(&self, server: &Server, events: u64) -> anyhow::Result<(Counted, f64)> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let counted = self.read().await?;
-            if counted.inserted >= events as f64 {
-                return Ok((counted, server.processor_seconds()?));
-            }
-            ensure!(Instant::now() < deadline, "{} of {events} events were inserted within {PATIENCE:?}", counted.inserted);
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
     async fn read(&self) -> anyhow::Result<Counted> {
         let text = self.client.get(&self.url).send().await?.text().await?;
         let sum = |name: &str, label: &str| -> f64 {

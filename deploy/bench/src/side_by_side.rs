@@ -23,6 +23,8 @@ pub(crate) struct Contender<'a> {
 #[derive(Debug)]
 pub(crate) struct Figures {
     pub(crate) name: String,
+    /// Events of a request.
+    pub(crate) events: u64,
     /// Events per second of processor time.
     pub(crate) per_core: Vec<f64>,
     /// Events per second of the clock.
@@ -47,8 +49,10 @@ pub(crate) fn measure(contenders: &[Contender<'_>], rounds: usize, seconds: u64)
     for contender in contenders {
         contender.request.run(&contender.url(), WARM_UP_S)?;
     }
-    let mut all: Vec<Figures> =
-        contenders.iter().map(|c| Figures { name: c.name.clone(), per_core: vec![], rate: vec![], p99_ms: vec![] }).collect();
+    let mut all: Vec<Figures> = contenders
+        .iter()
+        .map(|c| Figures { name: c.name.clone(), events: c.events, per_core: vec![], rate: vec![], p99_ms: vec![] })
+        .collect();
     for _ in 0..rounds {
         for (contender, figures) in contenders.iter().zip(&mut all) {
             let before = contender.server.processor_seconds()?;
@@ -84,7 +88,8 @@ pub(crate) fn table(heading: &str, all: &[Figures], (ceiling, peer): (&Figures, 
             &thousands(median(&figures.rate)),
             &format!("{:.1} ms", median(&figures.p99_ms)),
             &format!("{:.0} %", figures.ratio(ceiling) * 100.0),
-            &format!("{:.1}", figures.ratio(peer)),
+            // A batch is another task than the peer's, which takes one event per request.
+            &if figures.events == 1 { format!("{:.1}", figures.ratio(peer)) } else { String::new() },
         ]);
     }
     table.print()

@@ -63,6 +63,9 @@ impl Producer {
         records: Vec<(Bytes, Bytes)>,
         headers: &[(String, Bytes)],
     ) -> Result<Acknowledgements, AppendError> {
+        if records.is_empty() {
+            return Ok(Acknowledgements::new(async { Ok(Vec::new()) }));
+        }
         let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let sizes = records.iter().map(|(key, value)| key.len() + value.len());
         let (bytes, largest) = (sizes.clone().sum::<usize>() + header_bytes * records.len(), sizes.max().unwrap_or(0));
@@ -240,7 +243,9 @@ impl ProducerContext for Deliveries {
         let reported = std::mem::replace(&mut outcome.0, Ok(Vec::new()));
         let sender = outcome.1.take();
         drop(outcome);
-        batch.meters.duration.record(batch.started.elapsed());
+        if reported.is_ok() {
+            batch.meters.duration.record(batch.started.elapsed());
+        }
         // First the room, then the news of it: whoever was acknowledged may append again.
         drop(batch);
         if let Some(sender) = sender {

@@ -38,6 +38,7 @@ macro_rules! run {
             offsets_are_dense_and_follow_the_order_of_the_appends,
             an_acknowledged_record_can_be_read,
             keys_are_placed_as_kafka_places_them,
+            records_appended_together_are_told_of_together,
             keys_values_and_headers_come_back_as_they_were,
             two_groups_read_independently,
             a_committed_offset_survives_reopening,
@@ -242,6 +243,30 @@ pub(crate) async fn keys_are_placed_as_kafka_places_them(harness: &impl Harness)
             assert_eq!(partition, placed(key.as_bytes(), topic.partitions), "{key}");
         }
     }
+}
+
+pub(crate) async fn records_appended_together_are_told_of_together(harness: &impl Harness) {
+    let log = harness.open().await;
+    let topic = topic(3);
+    log.create_topic(&topic).await.expect("created");
+    let header = [("epoch".to_owned(), Bytes::from_static(b"0"))];
+    assert_eq!(log.append_many(&topic.name, Vec::new(), &header).expect("taken").await.expect("nothing to wait for"), []);
+    let sent: Vec<(Bytes, Bytes)> = (0..200).map(|n| (format!("key-{}", n % 7).into(), format!("value-{n}").into())).collect();
+    let mut positions = log.append_many(&topic.name, sent.clone(), &header).expect("taken").await.expect("durable");
+    let mut reader = Arc::clone(&log).read(&topic.name, ReadFrom::Start).await.expect("opens");
+    let read = read_records(&mut reader, sent.len()).await;
+    let mut found: Vec<(u32, u64)> = read.iter().map(|record| (record.partition, record.offset)).collect();
+    positions.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(positions, found);
+    for key in 0..7 {
+        // One key's records stay in order.
+        let of = |key: &str| read.iter().filter(|r| r.key == key.as_bytes()).map(|r| r.value.clone()).collect::<Vec<_>>();
+        let key = format!("key-{key}");
+        let wanted: Vec<Bytes> = sent.iter().filter(|(k, _)| k == key.as_bytes()).map(|(_, value)| value.clone()).collect();
+        assert_eq!(of(&key), wanted);
+    }
+    assert!(read.iter().all(|record| record.header("epoch").is_some()));
 }
 
 pub(crate) async fn keys_values_and_headers_come_back_as_they_were(harness: &impl Harness) {

@@ -49,8 +49,8 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
     let receipts = progress.receipts.lock().unwrap().clone();
     await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
 
-    let is_done = Arc::new(AtomicBool::new(false));
-    let watching = tokio::spawn(watch(query_url.clone(), Arc::clone(&is_done)));
+    let (is_done, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let watching = tokio::spawn(watch(query_url.clone(), Arc::clone(&is_done), Arc::clone(&rounds)));
     let stop = Arc::new(AtomicBool::new(false));
     let posting = tokio::spawn({
         let (load, during, progress, stop) = (load.clone(), during.to_vec(), Arc::clone(&progress), Arc::clone(&stop));
@@ -86,8 +86,15 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
     posting.await.unwrap();
     let receipts = progress.receipts.lock().unwrap().clone();
     await_counted(&query_url, &receipts, PATIENCE).await.unwrap();
+    // Readers see the new table too, and went on seeing the old one until then.
+    let (of_old, deadline) = (rounds.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+    assert!(of_old > 10, "{of_old} rounds");
+    while rounds.load(Ordering::Relaxed) < of_old + 3 && !watching.is_finished() {
+        assert!(Instant::now() < deadline, "readers are not answered behind the rebuild");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     is_done.store(true, Ordering::Relaxed);
-    assert!(watching.await.unwrap() > 20);
+    watching.await.unwrap();
     for aggregator in aggregators {
         aggregator.leave().await;
     }
@@ -96,10 +103,10 @@ async fn a_table_that_is_rebuilt_under_load_equals_the_ledger_and_readers_see_no
     audit_log(&*deployment.log(), "agent-events", found, 0).await.unwrap();
 }
 
-/// Asks for every agent's numbers again and again: none may ever be lower than it was. How many rounds that were. A store
-/// that is busy may have a question answered with 503, never with other numbers.
-async fn watch(query_url: String, is_done: Arc<AtomicBool>) -> u64 {
-    let (rounds, mut known) = (AtomicU64::new(0), 0);
+/// Asks for every agent's numbers again and again, and counts the rounds: none may ever be lower than it was. A store that is
+/// busy may have a question answered with 503, never with other numbers.
+async fn watch(query_url: String, is_done: Arc<AtomicBool>, rounds: Arc<AtomicU64>) {
+    let mut known = 0;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut highest: BTreeMap<(String, &str), i64> = BTreeMap::new();
@@ -121,7 +128,6 @@ async fn watch(query_url: String, is_done: Arc<AtomicBool>) -> u64 {
         }
         rounds.fetch_add(1, Ordering::Relaxed);
     }
-    rounds.into_inner()
 }
 
 /// An answer; `None` where the store was too busy to give one.

@@ -48,7 +48,7 @@ fn fill(bootstrap: &str, topic: &str, events: usize, agents: usize) -> anyhow::R
     producer.flush(Duration::from_secs(120)).context("the mock cluster does not take the events")
 }
 
-/// The events of an agent come one after the other, as they do from agents that are busy.
+/// The agents take turns; each has some users.
 fn event(n: usize, agents: usize, now: i64) -> AgentEvent {
     let mut event = AgentEvent::new(format!("agent-{:06}", n % agents), now + n as i64, format!("e-{n}"), MessageType::AgentResponse);
     event.content_hash = (n as u128).to_be_bytes();
@@ -58,7 +58,7 @@ fn event(n: usize, agents: usize, now: i64) -> AgentEvent {
     event.input_tokens = Some(200);
     event.output_tokens = Some(112);
     event.model_used = Some("gpt-4o".into());
-    event.user_id = Some(format!("user-{}", n % 50));
+    event.user_id = Some(format!("user-{}", n / agents % 50));
     event.cost_usd = Some(0.0021);
     event
 }

@@ -27,7 +27,7 @@ enum Part {
         /// Events that the topic already holds.
         #[arg(long, default_value_t = 0)]
         events: usize,
-        /// Agents that they come from, one after the other.
+        /// Agents that they come from, in turns.
         #[arg(long, default_value_t = 1)]
         agents: usize,
     },
