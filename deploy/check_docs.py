@@ -26,7 +26,7 @@ faults = []
 
 rust = {path: path.read_text() for path in ROOT.glob("**/src/**/*.rs") if "target" not in path.parts}
 code = "\n".join(rust.values())
-documents = {name: (ROOT / name).read_text() for name in ["README.md", "docs/decisions.md", "docs/reliability.md", "CONTRIBUTING.md", "CHANGELOG.md"]}
+documents = {name: (ROOT / name).read_text() for name in ["README.md", "docs/decisions.md", "docs/reliability.md", "docs/performance.md", "CONTRIBUTING.md", "CHANGELOG.md"]}
 readme = documents["README.md"]
 
 

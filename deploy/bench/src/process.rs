@@ -127,6 +127,13 @@ impl Server {
         &self.url
     }
 
+    /// Whether it runs, and its log so far.
+    pub(crate) fn said(&self) -> String {
+        let state = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let state = state.lines().find(|l| l.starts_with("State:")).unwrap_or("it has ended").to_owned();
+        format!("{state}\n{}", std::fs::read_to_string(&self.log).unwrap_or_default())
+    }
+
     /// Processor seconds of all its threads, ended ones too.
     pub(crate) fn processor_seconds(&self) -> anyhow::Result<f64> {
         crate::processor::seconds(self.pid()).with_context(|| format!("the processor time of {}", self.name))
