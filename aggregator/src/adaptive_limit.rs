@@ -1,4 +1,4 @@
-//! How many requests to the store are under way at once: as many as it answers in good time.
+//! How many insert requests are under way at once: as many as the store answers in good time.
 //!
 //! A fixed number that suits DynamoDB drowns a slower store: each request waits behind the others until its time is up and
 //! is sent again, so the store does everything twice and is further behind for it. The number is found as TCP finds its
@@ -14,10 +14,9 @@ const FIRST: usize = 16;
 /// However many agents have something to be written, no more connections are opened.
 const MOST: usize = 256;
 
-/// Turns for requests of one kind.
+/// Turns for requests.
 #[derive(Debug)]
 pub(crate) struct AdaptiveLimit {
-    kind: &'static str,
     turns: Semaphore,
     state: Mutex<State>,
 }
@@ -38,10 +37,10 @@ pub(crate) struct Turn<'a> {
 }
 
 impl AdaptiveLimit {
-    /// Turns for requests of this kind, of which those that take longer than `slow` are one too many.
-    pub(crate) fn new(kind: &'static str, slow: Duration) -> Self {
-        crate::measure::store_concurrency(kind, FIRST);
-        Self { kind, turns: Semaphore::new(FIRST), state: Mutex::new(State { window: Window::new(slow), owed: 0 }) }
+    /// Turns for requests of which those that take longer than `slow` are one too many.
+    pub(crate) fn new(slow: Duration) -> Self {
+        crate::measure::store_concurrency(FIRST);
+        Self { turns: Semaphore::new(FIRST), state: Mutex::new(State { window: Window::new(slow), owed: 0 }) }
     }
 
     /// Waits for a turn.
@@ -69,7 +68,7 @@ impl AdaptiveLimit {
             permit.forget();
         }
         if now != before {
-            crate::measure::store_concurrency(self.kind, now);
+            crate::measure::store_concurrency(now);
         }
     }
 }
@@ -181,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn as_many_turns_are_out_as_the_window_says() {
         // Every answer is slow.
-        let limit = AdaptiveLimit::new("test", Duration::ZERO);
+        let limit = AdaptiveLimit::new(Duration::ZERO);
         let mut turns = Vec::new();
         for _ in 0..FIRST {
             turns.push(limit.turn().await);

@@ -38,7 +38,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::JoinMap;
 
@@ -46,6 +46,10 @@ use tokio_util::task::JoinMap;
 const STARTS_AT_ONCE: usize = 16;
 /// How often a partition that is busy tells what it holds and how far it is behind.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Requests to the store other than inserts that are under way at once: however many agents have something to be written, no
+/// more connections are opened. There is one for each item at most, and none may wait long behind the others: during a rebuild
+/// both versions of an item are to be written within moments of each other.
+const REQUESTS_AT_ONCE: usize = 256;
 /// No answer that came within this is slow.
 const LEAST_SLOW: Duration = Duration::from_millis(200);
 /// How often a checkpoint is written at most.
@@ -96,8 +100,8 @@ pub(crate) async fn consume(
         log: Arc::clone(&parts.log),
         barrier: SharedBarrier::new(parts.barrier.clone().filter(|_| guards.barrier)),
         room: Notify::new(),
-        inserts: AdaptiveLimit::new("inserts", slow_answer(&parts.store)),
-        requests: AdaptiveLimit::new("others", slow_answer(&parts.store)),
+        inserts: AdaptiveLimit::new(slow_answer(&parts.store)),
+        requests: Semaphore::new(REQUESTS_AT_ONCE),
         partitions: AtomicUsize::new(1),
         stopped,
         config,
@@ -162,9 +166,8 @@ struct Shared {
     wire_form: WireForm,
     guards: Guards,
     room: Notify,
-    /// Turns for inserts, and for all other requests.
     inserts: AdaptiveLimit,
-    requests: AdaptiveLimit,
+    requests: Semaphore,
     /// Partitions that are worked on.
     partitions: AtomicUsize,
     /// Those of them that have stopped before they bury more.
@@ -712,12 +715,12 @@ impl PartitionTask {
                 Done::Inserted(insertions.iter().map(|i| i.offset).collect(), outcome)
             }),
             Command::Read(target) => Box::pin(async move {
-                let _turn = shared.requests.turn().await;
+                let _turn = shared.requests.acquire().await;
                 let item = shared.store_of(target.table).read(&target.key).await;
                 Done::Read(target, item)
             }),
             Command::Update(target, update) => Box::pin(async move {
-                let _turn = shared.requests.turn().await;
+                let _turn = shared.requests.acquire().await;
                 let Target { table, key } = &target;
                 let is_announced = *table == Table::Served && matches!((&key.subject, key.period), (Subject::Agent(_), Period::Day(_)));
                 let updated = shared.store_of(*table).update(key, partition, &update, is_announced).await;
@@ -736,14 +739,14 @@ impl PartitionTask {
                 Done::Announced(target)
             }),
             Command::Unite(target, users) => Box::pin(async move {
-                let _turn = shared.requests.turn().await;
+                let _turn = shared.requests.acquire().await;
                 let set = shared.store_of(target.table).unite(&target.key, partition, &users).await;
                 Done::United(target, users, set)
             }),
             Command::Register(agent, first_seen) => Box::pin(async move {
                 let mut wait = Duration::from_millis(50);
                 loop {
-                    let turn = shared.requests.turn().await;
+                    let turn = shared.requests.acquire().await;
                     let mut outcome = Ok(());
                     for table in shared.tables() {
                         outcome = shared.store_of(*table).register(&agent, first_seen).await;

@@ -75,7 +75,7 @@ pub(crate) fn memory(partition: u32, bytes: usize) {
     gauge!("aggregator_unfinished_bytes", "partition" => partition.to_string()).set(bytes as f64);
 }
 
-/// Requests of a kind that may be under way at once.
-pub(crate) fn store_concurrency(kind: &'static str, limit: usize) {
-    gauge!("aggregator_store_concurrency", "kind" => kind).set(limit as f64);
+/// Insert requests that may be under way at once.
+pub(crate) fn store_concurrency(limit: usize) {
+    gauge!("aggregator_store_concurrency").set(limit as f64);
 }
