@@ -21,10 +21,9 @@ pub enum Member<'a> {
     Tree(&'a Value),
 }
 
-/// Appends an object's canonical form, with the members that `keep` lets through.
-pub fn write_object(out: &mut Vec<u8>, object: &Map<String, Value>, keep: impl Fn(&str, &Value) -> bool) {
-    let members = object.iter().filter(|(name, value)| keep(name, value));
-    write_members(out, &mut members.map(|(name, value)| (name.as_str(), Member::Tree(value))).collect::<Vec<_>>());
+/// Appends an object's canonical form.
+pub fn write_object(out: &mut Vec<u8>, object: &Map<String, Value>) {
+    write_members(out, &mut object.iter().map(|(name, value)| (name.as_str(), Member::Tree(value))).collect::<Vec<_>>());
 }
 
 /// Appends the canonical form of an object with these members; it sorts them.
@@ -72,7 +71,7 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
             }
             out.push(b']');
         }
-        Value::Object(object) => write_object(out, object, |_, _| true),
+        Value::Object(object) => write_object(out, object),
     }
 }
 

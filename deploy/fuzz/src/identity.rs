@@ -42,7 +42,7 @@ pub fn check(bytes: &[u8]) {
 
 fn canonical(fields: &Map<String, Value>) -> String {
     let mut form = Vec::new();
-    write_object(&mut form, fields, |_, _| true);
+    write_object(&mut form, fields);
     String::from_utf8(form).expect("the form is text")
 }
 
